@@ -1,0 +1,109 @@
+//! Reads a dump as it goes by: which tables it holds and how many rows of each, what else it announces, and whether it is whole.
+//!
+//! The parsers are fed chunk by chunk and keep only what they count, so memory does not depend on the size of the dump. They believe
+//! nothing: whatever is cut, garbled or goes on after its end is an error, because a dump that merely stops restores "successfully".
+
+pub mod custom;
+pub mod plain;
+mod rows;
+mod statement;
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::{Arc, OnceLock};
+
+use super::manifest::{Format, SchemaCount, TableCount};
+use crate::port::Stream;
+use crate::report::Result;
+
+/// What a dump holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// `schema.table`, quoted as PostgreSQL prints it, to what the stream held of it.
+    pub tables: BTreeMap<String, TableCount>,
+    /// What else it announced.
+    pub schema: SchemaCount,
+}
+
+/// A parser for either format.
+#[derive(Debug)]
+pub enum Inspector {
+    /// SQL text.
+    Plain(Box<plain::Parser>),
+    /// An archive of `pg_dump -Fc -Z0`.
+    Custom(Box<custom::Parser>),
+}
+
+impl Inspector {
+    /// For a dump of this format.
+    pub fn new(format: Format) -> Inspector {
+        match format {
+            Format::Plain => Inspector::Plain(Box::default()),
+            Format::Custom => Inspector::Custom(Box::default()),
+        }
+    }
+
+    /// The next bytes. A dump that cannot be one is `Kind::Refused`.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Inspector::Plain(parser) => parser.feed(bytes),
+            Inspector::Custom(parser) => parser.feed(bytes),
+        }
+    }
+
+    /// There are no more bytes: what the dump held, or `Kind::Refused` where it is not whole.
+    pub fn finish(self) -> Result<Contents> {
+        match self {
+            Inspector::Plain(parser) => parser.finish(),
+            Inspector::Custom(parser) => parser.finish(),
+        }
+    }
+}
+
+/// A name for a message: whoever made the dump chose it.
+pub(super) fn show(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(140).collect()
+}
+
+/// What an inspected stream held; nothing until its end was seen and found good.
+#[derive(Clone, Debug, Default)]
+pub struct Seen(Arc<OnceLock<Contents>>);
+
+impl Seen {
+    /// The contents, after the end.
+    pub fn contents(&self) -> Option<&Contents> {
+        self.0.get()
+    }
+}
+
+/// Inspects a stream as it is read. It ends only if the dump is whole.
+pub fn inspected(inner: Stream, format: Format) -> (Stream, Seen) {
+    let seen = Seen::default();
+    (Box::new(Inspected { inner, parser: Some(Inspector::new(format)), seen: seen.clone() }), seen)
+}
+
+struct Inspected {
+    inner: Stream,
+    parser: Option<Inspector>,
+    seen: Seen,
+}
+
+impl Read for Inspected {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(into)?;
+        if count > 0 {
+            if let Some(parser) = &mut self.parser {
+                parser.feed(&into[..count])?;
+            }
+        } else if !into.is_empty() {
+            if let Some(parser) = self.parser.take() {
+                // Only here, and once.
+                self.seen.0.set(parser.finish()?).ok();
+            }
+            if self.seen.contents().is_none() {
+                return Err(io::Error::other("the dump was not whole"));
+            }
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,538 @@
+//! An archive of `pg_dump -Fc -Z0`: header, table of contents, then one block of data per entry that has any.
+//!
+//! The layout is that of PostgreSQL's `pg_backup_archiver.c` (`WriteHead`, `WriteToc`) and `pg_backup_custom.c`, versions 1.14 (PostgreSQL 12
+//! to 15), 1.15 (16) and 1.16 (17 and later). It has no trailer: an archive is whole when every entry that announced data has had its block,
+//! every table's rows ended with `\.`, and the last block ended where the bytes did.
+
+use std::collections::BTreeMap;
+
+use super::rows::Rows;
+use super::{Contents, plain, show};
+use crate::report::{Report, Result};
+
+/// Most bytes of one entry of the table of contents: what is kept of an archive at any time.
+const ENTRY_LIMIT: usize = 64 << 20;
+
+/// Newest archive versions known, all 1.x.
+const VERSIONS: std::ops::RangeInclusive<u8> = 14..=16;
+
+/// Block types of `pg_backup_custom.c`.
+const BLK_DATA: u8 = 1;
+const BLK_BLOBS: u8 = 3;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Parser {
+    stage: Stage,
+    /// Bytes of an item that is not complete yet.
+    pending: Vec<u8>,
+    shape: Shape,
+    entries_left: i64,
+    /// Entries that announced data, by dump id.
+    announced: BTreeMap<i64, Announced>,
+    contents: Contents,
+    fed: u64,
+}
+
+/// What the header says about everything after it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shape {
+    minor: u8,
+    int: usize,
+    offset: usize,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Header,
+    Contents,
+    /// Between blocks: the only place where an archive may end.
+    Block,
+    /// After the block's type.
+    Id(u8),
+    /// Before a large object, or the zero after the last.
+    Object,
+    /// Before a piece of data, or the zero after the last.
+    Length(Filling),
+    /// Within a piece of data.
+    Piece(Filling, usize),
+}
+
+/// What a block's data is.
+#[derive(Debug)]
+enum Filling {
+    Table(Box<Table>),
+    LargeObject,
+    /// Something else that is loaded without being counted.
+    Other,
+}
+
+#[derive(Debug)]
+struct Table {
+    name: String,
+    rows: Rows,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Announced {
+    /// For messages.
+    what: String,
+    /// The table, as COPY names it.
+    table: Option<String>,
+    seen: bool,
+}
+
+impl Parser {
+    /// The next bytes.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        self.fed += bytes.len() as u64;
+        if !matches!(self.stage, Stage::Header | Stage::Contents) {
+            return self.data(bytes);
+        }
+        self.pending.extend_from_slice(bytes);
+        let mut used = 0;
+        while matches!(self.stage, Stage::Header | Stage::Contents) {
+            let pending = std::mem::take(&mut self.pending);
+            let mut cursor = Cursor { bytes: &pending[used..], at: 0, shape: self.shape };
+            let step = match self.stage {
+                Stage::Header => self.header(&mut cursor),
+                _ => self.entry(&mut cursor),
+            };
+            let at = cursor.at;
+            self.pending = pending;
+            match step {
+                Ok(()) => used += at,
+                Err(Stop::Incomplete) => break,
+                Err(Stop::Wrong(report)) => return Err(report),
+            }
+        }
+        self.pending.drain(..used);
+        if matches!(self.stage, Stage::Header | Stage::Contents) {
+            let long = self.pending.len() > ENTRY_LIMIT;
+            return if long { Err(wrong("an entry of its table of contents is too long")) } else { Ok(()) };
+        }
+        let rest = std::mem::take(&mut self.pending);
+        self.data(&rest)
+    }
+
+    /// No more bytes.
+    pub fn finish(self) -> Result<Contents> {
+        match &self.stage {
+            _ if self.fed == 0 => return Err(Report::refused("the dump is empty: not one byte")),
+            Stage::Header | Stage::Contents => return Err(Report::refused("the archive is cut within its table of contents")),
+            Stage::Block => {}
+            Stage::Length(Filling::Table(table)) | Stage::Piece(Filling::Table(table), _) => {
+                let rows = table.rows.count().rows;
+                return Err(Report::refused(format!("the archive is cut: it ends within the rows of {}, after {rows}", show(&table.name))));
+            }
+            _ => return Err(Report::refused("the archive is cut within a block of data")),
+        }
+        let missing: Vec<&Announced> = self.announced.values().filter(|entry| !entry.seen).collect();
+        match missing.as_slice() {
+            [] => Ok(self.contents),
+            [first, ..] => Err(Report::refused(format!(
+                "the archive is cut: {} of the {} blocks of data it announces are missing, the first is {}",
+                missing.len(),
+                self.announced.len(),
+                first.what
+            ))),
+        }
+    }
+
+    fn header(&mut self, cursor: &mut Cursor<'_>) -> Step {
+        if cursor.bytes.len() >= 5 && !cursor.bytes.starts_with(b"PGDMP") {
+            return Err(Stop::Wrong(Report::refused("this is not an archive of pg_dump -Fc: its first bytes are not PGDMP")));
+        }
+        cursor.take(5)?;
+        let (major, minor, revision) = (cursor.byte()?, cursor.byte()?, cursor.byte()?);
+        if major != 1 || !VERSIONS.contains(&minor) {
+            return Err(wrong(&format!("its version {major}.{minor}.{revision} is not one of 1.14 to 1.16")).into());
+        }
+        let (int, offset, format) = (usize::from(cursor.byte()?), usize::from(cursor.byte()?), cursor.byte()?);
+        if !(1..=8).contains(&int) || !(1..=8).contains(&offset) || format != 1 {
+            return Err(wrong("its header makes no sense").into());
+        }
+        cursor.shape = Shape { minor, int, offset };
+        let compression = if minor >= 15 { i64::from(cursor.byte()?) } else { cursor.int()? };
+        if compression != 0 {
+            return Err(wrong("its data is compressed by pg_dump, so nothing in it can be counted; it needs -Z0").into());
+        }
+        for _ in 0..7 {
+            cursor.int()?;
+        }
+        for _ in 0..3 {
+            cursor.string()?;
+        }
+        self.entries_left = cursor.int()?;
+        self.shape = cursor.shape;
+        self.stage = if self.entries_left > 0 { Stage::Contents } else { Stage::Block };
+        Ok(())
+    }
+
+    fn entry(&mut self, cursor: &mut Cursor<'_>) -> Step {
+        let (id, has_data) = (cursor.int()?, cursor.int()? != 0);
+        let [_table_oid, _oid, tag, kind] = [cursor.string()?, cursor.string()?, cursor.string()?, cursor.string()?];
+        cursor.int()?;
+        let [definition, _drop, copy, _schema, _tablespace, _access_method] =
+            [cursor.string()?, cursor.string()?, cursor.string()?, cursor.string()?, cursor.string()?, cursor.string()?];
+        if self.shape.minor >= 16 {
+            cursor.int()?;
+        }
+        let [_owner, _with_oids] = [cursor.string()?, cursor.string()?];
+        while cursor.string()?.is_some() {}
+        cursor.take(1 + self.shape.offset)?;
+
+        let definition = definition.unwrap_or_default();
+        if kind == Some(b"BLOB METADATA") {
+            // Many large objects in one entry: their numbers, one a line.
+            self.contents.schema.large_objects += definition.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u64;
+        } else {
+            plain::announce(definition, &mut self.contents.schema)?;
+        }
+        if has_data {
+            let name = |text: Option<&[u8]>| show(&String::from_utf8_lossy(text.unwrap_or_default()));
+            let what = format!("{} {}", name(kind), name(tag));
+            let table = copy.and_then(plain::copied_table);
+            if id <= 0 || self.announced.insert(id, Announced { what, table, seen: false }).is_some() {
+                return Err(wrong("two entries of its table of contents have the same number").into());
+            }
+        }
+        self.entries_left -= 1;
+        if self.entries_left == 0 {
+            self.stage = Stage::Block;
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match std::mem::replace(&mut self.stage, Stage::Block) {
+                Stage::Block => {
+                    self.stage = Stage::Id(bytes[0]);
+                    bytes = &bytes[1..];
+                }
+                Stage::Piece(mut filling, left) => {
+                    let (piece, rest) = bytes.split_at(left.min(bytes.len()));
+                    filling.feed(piece)?;
+                    self.stage = if piece.len() == left { Stage::Length(filling) } else { Stage::Piece(filling, left - piece.len()) };
+                    bytes = rest;
+                }
+                stage => match self.int(&mut bytes) {
+                    Some(number) => self.stage = self.numbered(stage, number)?,
+                    None => self.stage = stage,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// What comes after a number.
+    fn numbered(&mut self, stage: Stage, number: i64) -> Result<Stage> {
+        match stage {
+            Stage::Id(kind) => self.begin(kind, number),
+            Stage::Object if number == 0 => Ok(Stage::Block),
+            Stage::Object => Ok(Stage::Length(Filling::LargeObject)),
+            Stage::Length(filling) if number == 0 => match filling {
+                Filling::Table(table) => {
+                    let name = show(&table.name);
+                    if !table.ended {
+                        return Err(Report::refused(format!("the archive is damaged: the rows of {name} have no end")));
+                    }
+                    match self.contents.tables.insert(table.name, table.rows.count()) {
+                        None => Ok(Stage::Block),
+                        Some(_) => Err(Report::refused(format!("the archive holds the rows of {name} twice"))),
+                    }
+                }
+                Filling::LargeObject => Ok(Stage::Object),
+                Filling::Other => Ok(Stage::Block),
+            },
+            Stage::Length(filling) => match usize::try_from(number) {
+                Ok(length) => Ok(Stage::Piece(filling, length)),
+                Err(_) => Err(wrong("a piece of its data has a negative length")),
+            },
+            other => Ok(other),
+        }
+    }
+
+    fn begin(&mut self, kind: u8, id: i64) -> Result<Stage> {
+        let Some(entry) = self.announced.get_mut(&id) else {
+            return Err(wrong(&format!("a block of data belongs to no entry of its table of contents ({id})")));
+        };
+        if std::mem::replace(&mut entry.seen, true) {
+            return Err(wrong(&format!("the data of {} comes twice", entry.what)));
+        }
+        match kind {
+            BLK_BLOBS => Ok(Stage::Object),
+            BLK_DATA => Ok(Stage::Length(match entry.table.clone() {
+                Some(name) => Filling::Table(Box::new(Table { name, rows: Rows::new(), ended: false })),
+                None => Filling::Other,
+            })),
+            other => Err(wrong(&format!("a block of data has the unknown type {other}"))),
+        }
+    }
+
+    /// A number that may be split over two chunks.
+    fn int(&mut self, bytes: &mut &[u8]) -> Option<i64> {
+        let size = 1 + self.shape.int;
+        if self.pending.is_empty() && bytes.len() >= size {
+            let (number, rest) = bytes.split_at(size);
+            *bytes = rest;
+            return Some(decode(number));
+        }
+        let missing = (size - self.pending.len()).min(bytes.len());
+        let (part, rest) = bytes.split_at(missing);
+        self.pending.extend_from_slice(part);
+        *bytes = rest;
+        if self.pending.len() < size {
+            return None;
+        }
+        let number = decode(&self.pending);
+        self.pending.clear();
+        Some(number)
+    }
+}
+
+impl Filling {
+    fn feed(&mut self, piece: &[u8]) -> Result<()> {
+        let Filling::Table(table) = self else { return Ok(()) };
+        let mut after = piece;
+        if !table.ended {
+            let Some(used) = table.rows.feed(piece) else { return Ok(()) };
+            table.ended = true;
+            after = &piece[used..];
+        }
+        // pg_dump ends the rows with the end marker and two empty lines.
+        if after.iter().all(|byte| *byte == b'\n') {
+            return Ok(());
+        }
+        Err(Report::refused(format!("the archive is damaged: something follows the rows of {}", show(&table.name))))
+    }
+}
+
+/// A sign, then the number, lowest byte first.
+fn decode(bytes: &[u8]) -> i64 {
+    let size = bytes[1..].iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let size = i64::try_from(size).unwrap_or(i64::MAX);
+    if bytes[0] == 0 { size } else { -size }
+}
+
+fn wrong(what: &str) -> Report {
+    Report::refused(format!("the archive cannot be read: {what}"))
+}
+
+/// Why a step of the header or the table of contents did not happen.
+enum Stop {
+    Incomplete,
+    Wrong(Report),
+}
+
+impl From<Report> for Stop {
+    fn from(report: Report) -> Self {
+        Stop::Wrong(report)
+    }
+}
+
+type Step<T = ()> = std::result::Result<T, Stop>;
+
+/// Reads items from bytes that may not all be there yet.
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    shape: Shape,
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, count: usize) -> Step<&'a [u8]> {
+        let end = self.at.checked_add(count).ok_or(Stop::Incomplete)?;
+        let taken = self.bytes.get(self.at..end).ok_or(Stop::Incomplete)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Step<u8> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn int(&mut self) -> Step<i64> {
+        Ok(decode(self.take(1 + self.shape.int)?))
+    }
+
+    /// `None` where the archive has no string at all.
+    fn string(&mut self) -> Step<Option<&'a [u8]>> {
+        match usize::try_from(self.int()?) {
+            Ok(length) if length > ENTRY_LIMIT => Err(wrong("an entry of its table of contents is too long").into()),
+            Ok(length) => Ok(Some(self.take(length)?)),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::manifest::TableCount;
+
+    /// Writes what pg_dump would.
+    struct Archive {
+        bytes: Vec<u8>,
+        minor: u8,
+    }
+
+    impl Archive {
+        fn new(minor: u8, entries: i64) -> Archive {
+            let mut archive = Archive { bytes: b"PGDMP".to_vec(), minor };
+            archive.bytes.extend([1, minor, 0, 4, 8, 1]);
+            if minor >= 15 {
+                archive.bytes.push(0);
+            } else {
+                archive.int(0);
+            }
+            for _ in 0..7 {
+                archive.int(1);
+            }
+            for text in ["rooms", "15.1", "15.1"] {
+                archive.string(text);
+            }
+            archive.int(entries);
+            archive
+        }
+
+        fn int(&mut self, number: i64) {
+            self.bytes.push(u8::from(number < 0));
+            self.bytes.extend(&number.unsigned_abs().to_le_bytes()[..4]);
+        }
+
+        fn string(&mut self, text: &str) {
+            self.int(i64::try_from(text.len()).unwrap());
+            self.bytes.extend(text.as_bytes());
+        }
+
+        fn entry(&mut self, id: i64, data: bool, kind: &str, definition: &str, copy: Option<&str>) {
+            self.int(id);
+            self.int(i64::from(data));
+            for text in ["1259", "16384", "tag", kind] {
+                self.string(text);
+            }
+            self.int(3);
+            self.string(definition);
+            self.int(-1);
+            match copy {
+                Some(copy) => self.string(copy),
+                None => self.int(-1),
+            }
+            for text in ["public", "", "heap"] {
+                self.string(text);
+            }
+            if self.minor >= 16 {
+                self.int(i64::from(b'r'));
+            }
+            for text in ["postgres", "false", "12"] {
+                self.string(text);
+            }
+            self.int(-1);
+            self.bytes.extend([1; 9]);
+        }
+
+        fn pieces(&mut self, pieces: &[&str]) {
+            for piece in pieces {
+                self.string(piece);
+            }
+            self.int(0);
+        }
+    }
+
+    fn sample(minor: u8) -> Vec<u8> {
+        let mut archive = Archive::new(minor, 4);
+        archive.entry(3, true, "TABLE DATA", "", Some("COPY public.\"a b\" (x) FROM stdin;\n"));
+        archive.entry(4, true, "BLOBS", "", None);
+        archive.entry(5, false, "INDEX", "CREATE INDEX i ON public.t USING btree (a);\n", None);
+        if minor >= 16 {
+            archive.entry(6, false, "BLOB METADATA", "4711\n4712\n", None);
+        } else {
+            archive.entry(6, false, "BLOB", "SELECT pg_catalog.lo_create('4711');\n", None);
+        }
+        archive.bytes.push(BLK_DATA);
+        archive.int(3);
+        archive.pieces(&["1\n", "2\n3", "\n", "\\.\n\n\n"]);
+        archive.bytes.push(BLK_BLOBS);
+        archive.int(4);
+        archive.int(4711);
+        archive.pieces(&["abc", "d"]);
+        archive.int(4712);
+        archive.pieces(&[]);
+        archive.int(0);
+        archive.bytes
+    }
+
+    fn parse(bytes: &[u8], size: usize) -> Result<Contents> {
+        let mut parser = Parser::default();
+        for chunk in bytes.chunks(size) {
+            parser.feed(chunk)?;
+        }
+        parser.finish()
+    }
+
+    #[test]
+    fn every_known_version_is_read_in_chunks_of_any_size() {
+        for minor in VERSIONS {
+            let bytes = sample(minor);
+            for size in [1, 2, 3, 5, 17, 4096] {
+                let contents = parse(&bytes, size).unwrap();
+                assert_eq!(contents.tables, [("public.\"a b\"".to_owned(), TableCount { rows: 3, bytes: 6 })].into());
+                assert_eq!(contents.schema.indexes, 1);
+                assert_eq!(contents.schema.large_objects, if minor >= 16 { 2 } else { 1 });
+            }
+        }
+    }
+
+    // TRAP 4
+    #[test]
+    fn every_cut_and_every_addition_is_seen() {
+        let bytes = sample(15);
+        for cut in 0..bytes.len() {
+            assert_eq!(parse(&bytes[..cut], 64).unwrap_err().kind, crate::report::Kind::Refused, "cut at {cut}");
+        }
+        assert!(parse(&[&bytes[..], b"\n"].concat(), 64).is_err());
+        assert!(parse(&[&bytes[..], &bytes[bytes.len() - 40..]].concat(), 64).is_err());
+    }
+
+    #[test]
+    fn what_is_no_archive_says_why() {
+        let cases: [(Vec<u8>, &str); 5] = [
+            (Vec::new(), "empty"),
+            (b"-- PostgreSQL database dump".to_vec(), "not an archive"),
+            (sample(17), "version 1.17.0"),
+            (sample(13), "version 1.13.0"),
+            ([b"PGDMP", &[1, 15, 0, 4, 8, 1, 1][..]].concat(), "compressed"),
+        ];
+        for (bytes, why) in cases {
+            let report = parse(&bytes, 10).unwrap_err();
+            assert!(report.message.contains(why), "{report}");
+        }
+        let mut huge = Archive::new(15, 1);
+        huge.int(1);
+        huge.int(0);
+        huge.int(i64::from(u32::MAX));
+        assert!(parse(&huge.bytes, 10).unwrap_err().message.contains("too long"));
+    }
+
+    #[test]
+    fn rows_without_their_end_and_blocks_nobody_announced_are_damage() {
+        let mut archive = Archive::new(15, 1);
+        archive.entry(3, true, "TABLE DATA", "", Some("COPY public.t (x) FROM stdin;\n"));
+        let begin = |rows: &[&str], id: i64| {
+            let mut archive = Archive { bytes: archive.bytes.clone(), minor: 15 };
+            archive.bytes.push(BLK_DATA);
+            archive.int(id);
+            archive.pieces(rows);
+            archive.bytes
+        };
+        assert!(parse(&begin(&["1\n", "\\.\n\n\n"], 3), 7).is_ok());
+        assert!(parse(&begin(&["1\n"], 3), 7).unwrap_err().message.contains("have no end"));
+        assert!(parse(&begin(&["1\n", "\\.\n\n\n", "2\n"], 3), 7).unwrap_err().message.contains("follows the rows"));
+        assert!(parse(&begin(&["1\n", "\\.\n\n\n"], 9), 7).unwrap_err().message.contains("belongs to no entry"));
+        assert!(parse(&archive.bytes, 7).unwrap_err().message.contains("1 of the 1 blocks"));
+    }
+}

@@ -1,0 +1,430 @@
+//! The hands of this house: actions and probes carried out by the systems, stores and the pipeline that the configuration names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::hands::{Hands, Seen};
+use crate::config::{Inventory, Job};
+use crate::pipeline::catalogue::{self, Listing, Selector};
+use crate::pipeline::manifest::{Dump, Format, Level, MANIFEST_SUFFIX, Manifest};
+use crate::pipeline::openpgp::{PublicKeys, SecretKey};
+use crate::pipeline::{backup, restore, verify};
+use crate::port::{Context, Notifier, Store};
+use crate::report::{Explain, Kind, Report, Result};
+use crate::runbook::plan::{Action, Check, Expect, Poll, Probe, Request, Work};
+use crate::system::postgres::Postgres;
+use crate::system::postgres::count::{Count, parse_name};
+use crate::system::postgres::dump::{Dump as PgDump, Layout};
+use crate::system::postgres::restore::Target;
+use crate::system::postgres::swap::Swap;
+use crate::system::{command, http};
+
+/// What an action gives.
+type Outputs = BTreeMap<String, String>;
+
+/// How often a wait looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long a dump's name can stay the same: names tell the time to the minute or better.
+const NAME_LASTS: Duration = Duration::from_secs(61);
+
+/// The engine behind one configuration.
+#[derive(Clone)]
+pub struct Engine {
+    inventory: Arc<Inventory>,
+}
+
+impl Engine {
+    /// An engine for what a configuration names.
+    pub fn new(inventory: Arc<Inventory>) -> Self {
+        Engine { inventory }
+    }
+
+    /// What it knows.
+    pub fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// A job's store, opened.
+    pub fn store(&self, job: &Job, cx: &Context) -> Result<Arc<dyn Store>> {
+        self.inventory.open_store(&job.store, cx)
+    }
+
+    /// What a job has in its store.
+    pub fn listing(&self, job: &str, cx: &Context) -> Result<Listing> {
+        let job = self.inventory.job(job)?;
+        catalogue::list(&*self.store(job, cx)?, Some(&job.name), cx)
+    }
+
+    /// Exactly the dump of that name.
+    pub fn dump(&self, job: &str, name: &str, cx: &Context) -> Result<Dump> {
+        let job = self.inventory.job(job)?;
+        let dump = catalogue::find(&*self.store(job, cx)?, name, cx)?;
+        if dump.manifest.job == job.name {
+            return Ok(dump);
+        }
+        Err(Report::refused(format!("{name} belongs to the job {}, not to {}", dump.manifest.job, job.name))
+            .hint(format!("lifeboat dumps {}", job.name)))
+    }
+
+    /// The private key that opens a job's dumps.
+    pub fn secret_key(&self, job: &Job, cx: &Context) -> Result<SecretKey> {
+        let Some((key, secret)) = job.keys.iter().find_map(|name| {
+            let key = self.inventory.key(name).ok()?;
+            Some((key, key.secret.as_ref()?))
+        }) else {
+            let names = job.keys.join(", ");
+            return Err(Report::usage(format!("none of the keys of job {} ({names}) has a private half here", job.name))
+                .hint(format!("set `secret` in [key.{}]", job.keys.first().map_or("NAME", String::as_str))));
+        };
+        let armored = secret.read(&format!("private key {}", key.name), cx)?;
+        let passphrase =
+            key.passphrase.as_ref().map(|secret| secret.read_text(&format!("passphrase of key {}", key.name), cx)).transpose()?;
+        SecretKey::load(&armored, passphrase.as_ref().map(|text| text.as_str()), cx)
+    }
+
+    fn postgres(&self, system: &str) -> Result<Postgres> {
+        Ok(Postgres::new(self.inventory.system(system)?.postgres().clone()))
+    }
+
+    /// The target proves who it is over the connection that will write.
+    fn guarded(&self, system: &str, cx: &Context) -> Result<Postgres> {
+        let postgres = self.postgres(system)?;
+        let Some(fingerprint) = &self.inventory.environment.fingerprint else { return Ok(postgres) };
+        let identity = postgres.identity(&postgres.settings.maintenance, cx)?;
+        if identity.system_identifier == fingerprint.system_identifier {
+            return Ok(postgres);
+        }
+        Err(Report::refused(format!(
+            "{} is not the server that the environment {:?} means",
+            postgres.describe(),
+            self.inventory.environment.name
+        ))
+        .cause(format!("it says it is {}, expected {}", identity.system_identifier, fingerprint.system_identifier))
+        .hint("look at [environment.fingerprint] and at `host` of the system"))
+    }
+
+    fn work(&self, work: &Work, cx: &Context) -> Result<Outputs> {
+        match work {
+            Work::Backup { job } => Ok(dump_outputs(&self.backup(job, cx)?)),
+            Work::Pick { job, dump } => self.pick(job, dump, cx),
+            Work::Verify { job, dump, level } => self.verify(job, dump, *level, cx),
+            Work::Restore { job, dump, into } => self.restore(job, dump, into, cx),
+            Work::Swap { system, live, staged, keep_as } => {
+                let comment = format!("lifeboat: was {live} until {}; kept", Timestamp::now());
+                self.guarded(system, cx)?.swap(Swap { live, staged, keep_as }, &comment, cx)?;
+                Ok(swap_outputs(keep_as))
+            }
+            Work::Unswap { system, live, staged, kept } => {
+                let comment = format!("lifeboat: was {live} until {}; taken back", Timestamp::now());
+                self.guarded(system, cx)?.swap(Swap { live, staged: kept, keep_as: staged }, &comment, cx)?;
+                Ok(Outputs::new())
+            }
+        }
+    }
+
+    /// Makes a dump.
+    pub fn backup(&self, job: &str, cx: &Context) -> Result<Manifest> {
+        let job = self.inventory.job(job)?;
+        let postgres = self.postgres(&job.system)?;
+        let store = self.store(job, cx)?;
+        let files = self.inventory.public_keys(job)?;
+        let recipients = PublicKeys::load(&files, cx)?;
+        let layout = match job.format {
+            Format::Plain => Layout::Plain,
+            Format::Custom => Layout::Custom,
+        };
+        let object = self.free_name(job, &*store, cx)?;
+        let source = PgDump::prepare(&postgres, layout, cx)?;
+        let identity = source.identity.clone();
+        let origin = crate::pipeline::manifest::Origin {
+            database: identity.database.clone(),
+            system_identifier: identity.system_identifier.clone(),
+            server_version: identity.version.clone(),
+            client_version: source.client_version().to_owned(),
+        };
+        let order = backup::Order {
+            job: &job.name,
+            environment: &self.inventory.environment.name,
+            object: &object,
+            format: job.format,
+            compression: job.compression,
+            level: job.level,
+            recipients: &recipients,
+            origin,
+            snapshot_at: identity.now,
+            source: Box::new(source),
+            store: &*store,
+        };
+        backup::backup(order, cx)
+    }
+
+    /// What a dump made now is called. A name that is taken, by a dump of this minute or by what a killed backup left, is waited out: names
+    /// hold a time, and nothing is ever replaced. One that stays taken for longer than any name lasts is refused by the backup itself.
+    fn free_name(&self, job: &Job, store: &dyn Store, cx: &Context) -> Result<String> {
+        let name = || job.naming.name(&self.inventory.environment.stage, &job.name, Timestamp::now());
+        let mut object = name();
+        let until = Instant::now() + NAME_LASTS;
+        while Instant::now() < until && store.head(&object, cx)?.is_some()
+            || store.head(&format!("{object}{MANIFEST_SUFFIX}"), cx)?.is_some()
+        {
+            cx.log.say("backup", &format!("there is a {object} already: waiting until the time gives another name"));
+            let taken = object.clone();
+            while object == taken && Instant::now() < until {
+                cx.pause(LOOK_AGAIN)?;
+                object = name();
+            }
+        }
+        Ok(object)
+    }
+
+    fn pick(&self, job: &str, dump: &str, cx: &Context) -> Result<Outputs> {
+        let listing = self.listing(job, cx)?;
+        let picked = listing.pick(&Selector::parse(dump), self.inventory.job(job)?.max_age, Timestamp::now())?;
+        for words in &picked.passed_over {
+            cx.log.say("pick", &format!("passed over {words}"));
+        }
+        let age = Timestamp::now().duration_since(picked.dump.manifest.snapshot_at);
+        let mut outputs = dump_outputs(&picked.dump.manifest);
+        outputs.insert("age".into(), format!("{:#}", jiff::SignedDuration::from_secs(age.as_secs())));
+        Ok(outputs)
+    }
+
+    /// Proves a dump up to a level and keeps the record.
+    pub fn verify(&self, job: &str, dump: &str, level: u8, cx: &Context) -> Result<Outputs> {
+        let level = Level::from_number(level).ok_or_else(|| Report::usage(format!("there is no proof level L{level}")).hint("L0 to L4"))?;
+        let job = self.inventory.job(job)?;
+        let store = self.store(job, cx)?;
+        let dump = self.dump(&job.name, dump, cx)?;
+        let key = if level >= Level::L2 { Some(self.secret_key(job, cx)?) } else { None };
+        verify::prove(&dump.manifest, &*store, key.as_ref(), level, cx)?;
+        Ok(outputs([("level", level.to_string())]))
+    }
+
+    /// Restores a dump into a new database and counts everything in it.
+    pub fn restore(&self, job: &str, dump: &str, into: &str, cx: &Context) -> Result<Outputs> {
+        let job = self.inventory.job(job)?;
+        let postgres = self.guarded(&job.system, cx)?;
+        let store = self.store(job, cx)?;
+        let manifest = self.dump(&job.name, dump, cx)?.manifest;
+        for swept in postgres.sweep_unfinished(cx)? {
+            cx.log.say("restore", &format!("dropped {swept}, left behind by a restore that was killed"));
+        }
+        let key = self.secret_key(job, cx)?;
+        let stream = restore::open(&manifest, &*store, &key, cx)?;
+        let layout = match manifest.format {
+            Format::Plain => Layout::Plain,
+            Format::Custom => Layout::Custom,
+        };
+        let client_major = manifest.origin.client_version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
+        let target = Target { into, dump: &manifest.object, layout, client_major };
+        postgres.restore(target, stream, cx).map_err(|error| blame(error, &manifest, &*store, cx))?;
+        Ok(restore_outputs(&manifest, into))
+    }
+
+    fn restored(&self, job: &str, dump: &str, database: &str, cx: &Context) -> Result<Seen> {
+        let job = self.inventory.job(job)?;
+        let postgres = self.postgres(&job.system)?;
+        if !postgres.has_database(database, cx)? {
+            return Ok(Seen::new(false, format!("there is no database {database}")));
+        }
+        // As many rows as the dump has any database may have, the one the dump was made of above all. The mark is there once all is.
+        if !postgres.is_restored_from(dump, database, cx)? {
+            return Ok(Seen::new(false, format!("{database} was not restored from {dump} to the end")));
+        }
+        let manifest = self.dump(&job.name, dump, cx)?.manifest;
+        let differences = differences(&manifest, &postgres.count(database, cx)?);
+        Ok(match differences.as_slice() {
+            [] => Seen::new(
+                true,
+                format!(
+                    "{} tables, {} rows, {} constraints, {} indexes, as in the dump",
+                    manifest.tables.len(),
+                    manifest.rows(),
+                    manifest.schema.constraints,
+                    manifest.schema.indexes
+                ),
+            ),
+            some => Seen::new(false, some.join("; ")),
+        })
+    }
+
+    /// The request of an action; what its answer gives of the wanted outputs. Some may only come with the end of the polling.
+    fn request(request: &Request, polled: bool, wanted: &BTreeMap<String, String>, cx: &Context) -> Result<Outputs> {
+        let answer = http::send(&request.method, &request.url, request.body.as_deref(), cx)?;
+        if !answer.is(request.expected_status()) {
+            return Err(Report::failed(format!("{} {} was refused", request.method, request.url))
+                .cause(format!("it answered {}", answer.summary())));
+        }
+        let given = given(wanted, &answer);
+        if polled { Ok(given) } else { complete(given, wanted, &answer) }
+    }
+
+    fn wait(&self, time: Option<jiff::SignedDuration>, until: Option<&Check>, cx: &Context) -> Result<()> {
+        let time = time.map(|time| Duration::try_from(time).explain(|| "the time to wait".into())).transpose()?;
+        let Some(check) = until else { return cx.pause(time.unwrap_or_default()) };
+        let deadline = time.map(|time| Instant::now() + time);
+        loop {
+            let seen = self.probe(&check.probe, cx).unwrap_or_else(|error| Seen::new(false, error.to_string()));
+            if seen.held {
+                return Ok(());
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(Report::failed(format!("waited in vain: {}", check.title)).cause(seen.words));
+            }
+            cx.pause(LOOK_AGAIN)?;
+        }
+    }
+}
+
+impl Hands for Engine {
+    fn act(&self, action: &Action, cx: &Context) -> Result<Outputs> {
+        match action {
+            Action::Manual { .. } => Err(Report::failed("only a person can do a manual step")),
+            Action::Command { argv } => Ok(outputs([("stdout", command::run(argv, cx)?)])),
+            Action::Sql { system, database, statements } => {
+                let postgres = self.guarded(system, cx)?;
+                let database = database.as_ref().unwrap_or(&postgres.settings.database);
+                postgres.execute(database, statements, cx).map(|()| Outputs::new())
+            }
+            Action::Http { request, poll, outputs } => Self::request(request, poll.is_some(), outputs, cx),
+            Action::Job(work) => self.work(work, cx),
+            Action::Wait { time, until } => self.wait(*time, until.as_ref(), cx).map(|()| Outputs::new()),
+            Action::Notify { channel, message } => self.inventory.open_channel(channel)?.notify(message, cx).map(|()| Outputs::new()),
+        }
+    }
+
+    fn poll(&self, poll: &Poll, known: Outputs, wanted: &BTreeMap<String, String>, cx: &Context) -> Result<Outputs> {
+        let every = Duration::try_from(poll.every).explain(|| "the time between two polls".into())?;
+        loop {
+            let answer = http::send("GET", &poll.url, None, cx)?;
+            if let Some(bad) = poll.fail.iter().find(|expect| holds(expect, &answer)) {
+                return Err(Report::failed(format!("{} says that {} is {}", poll.url, bad.pointer, bad.equals)).cause(answer.summary()));
+            }
+            if answer.is(None) && poll.until.iter().all(|expect| holds(expect, &answer)) {
+                let mut outputs = known;
+                outputs.extend(given(wanted, &answer));
+                return complete(outputs, wanted, &answer);
+            }
+            cx.log.say("http", &answer.summary());
+            cx.pause(every)?;
+        }
+    }
+
+    fn recall(&self, action: &Action, cx: &Context) -> Result<Option<Outputs>> {
+        Ok(match action {
+            Action::Job(Work::Restore { job, dump, into }) => Some(restore_outputs(&self.dump(job, dump, cx)?.manifest, into)),
+            Action::Job(Work::Swap { keep_as, .. }) => Some(swap_outputs(keep_as)),
+            _ => None,
+        })
+    }
+
+    fn probe(&self, probe: &Probe, cx: &Context) -> Result<Seen> {
+        match probe {
+            Probe::Http { request, contains, expect } => {
+                let answer = http::send(&request.method, &request.url, request.body.as_deref(), cx)?;
+                let held = answer.is(request.expected_status())
+                    && contains.as_ref().is_none_or(|text| answer.body.contains(text))
+                    && expect.iter().all(|expect| holds(expect, &answer));
+                Ok(Seen::new(held, answer.summary()))
+            }
+            Probe::Sql { system, database, query, equals } => {
+                let postgres = self.postgres(system)?;
+                let seen = postgres.ask(database.as_ref().unwrap_or(&postgres.settings.database), query, cx)?;
+                let words = if seen == *equals { seen.clone() } else { format!("{seen}, expected {equals}") };
+                Ok(Seen::new(seen == *equals, words))
+            }
+            Probe::Command { argv, equals } => {
+                let seen = command::run(argv, cx)?;
+                let held = equals.as_ref().is_none_or(|equals| *equals == seen);
+                Ok(Seen::new(held, seen.lines().next().unwrap_or("exit 0")))
+            }
+            Probe::Restored { job, dump, database } => self.restored(job, dump, database, cx),
+            Probe::Proof { job, dump, level } => {
+                let dump = self.dump(job, dump, cx)?;
+                let proven = dump.proven();
+                let held = proven.is_some_and(|proof| proof.level.number() >= *level);
+                Ok(Seen::new(held, proven.map_or("not proven".into(), |proof| format!("{} by {} at {}", proof.level, proof.by, proof.at))))
+            }
+        }
+    }
+}
+
+/// A damaged dump reaches the server before anybody has seen its end, and then the server's words are about some odd row. So when a restore
+/// breaks, the stored bytes are looked at: where they are not what was stored, that is what is told.
+fn blame(error: Report, manifest: &Manifest, store: &dyn Store, cx: &Context) -> Report {
+    let disproven = verify::verify(manifest, store, None, Level::L1, cx).and_then(|proof| verify::demand(&proof, manifest)).err();
+    match disproven {
+        Some(report) if report.kind == Kind::Refused => error.causes.iter().fold(report.cause(error.message), Report::cause),
+        // They are, or that cannot be told now.
+        _ => error,
+    }
+}
+
+/// What differs between a dump's manifest and a database restored from it; empty where nothing does.
+pub fn differences(manifest: &Manifest, count: &Count) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, expected) in &manifest.tables {
+        let seen = parse_name(name).and_then(|name| count.tables.get(&name));
+        match seen {
+            Some(rows) if *rows == expected.rows => {}
+            Some(rows) => found.push(format!("{name} has {rows} rows, the dump {}", expected.rows)),
+            None => found.push(format!("{name} is missing")),
+        }
+    }
+    let schema = &manifest.schema;
+    let numbers = [
+        ("constraints", schema.constraints, count.constraints),
+        ("indexes", schema.indexes, count.indexes),
+        ("views", schema.views, count.views),
+        ("sequences", schema.sequences, count.sequences),
+        ("triggers", schema.triggers, count.triggers),
+        ("large objects", schema.large_objects, count.large_objects),
+    ];
+    let unequal = numbers.iter().filter(|(_, expected, seen)| expected != seen);
+    found.extend(unequal.map(|(what, expected, seen)| format!("{seen} {what}, the dump {expected}")));
+    found
+}
+
+fn dump_outputs(manifest: &Manifest) -> Outputs {
+    outputs([
+        ("dump", manifest.object.clone()),
+        ("snapshot_at", manifest.snapshot_at.to_string()),
+        ("rows", manifest.rows().to_string()),
+        ("size", manifest.stored.bytes.to_string()),
+    ])
+}
+
+fn restore_outputs(manifest: &Manifest, into: &str) -> Outputs {
+    let mut outputs = dump_outputs(manifest);
+    outputs.insert("database".into(), into.to_owned());
+    outputs
+}
+
+fn swap_outputs(keep_as: &str) -> Outputs {
+    outputs([("kept", keep_as.to_owned())])
+}
+
+fn outputs<const N: usize>(pairs: [(&str, String); N]) -> Outputs {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn holds(expect: &Expect, answer: &http::Answer) -> bool {
+    answer.at(&expect.pointer).is_some_and(|value| value == expect.equals)
+}
+
+/// Those of the wanted outputs that an answer has.
+fn given(wanted: &BTreeMap<String, String>, answer: &http::Answer) -> Outputs {
+    wanted.iter().filter_map(|(name, pointer)| Some((name.clone(), answer.at(pointer)?))).collect()
+}
+
+/// All of the wanted outputs, or which one is missing.
+fn complete(outputs: Outputs, wanted: &BTreeMap<String, String>, answer: &http::Answer) -> Result<Outputs> {
+    match wanted.iter().find(|(name, _)| !outputs.contains_key(*name)) {
+        None => Ok(outputs),
+        Some((name, pointer)) => Err(Report::failed(format!("the answer has no {pointer} for {name}")).cause(answer.summary())),
+    }
+}

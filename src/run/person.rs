@@ -1,0 +1,85 @@
+//! Who answers: a person at a screen, a person at a plain terminal, or nobody.
+
+use std::collections::BTreeMap;
+
+use super::fact::{Answer, Question};
+use crate::runbook::plan::Step;
+
+/// What is asked, and about what.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// The step, as planned.
+    pub step: &'a Step,
+    /// What exactly will be done, rendered; empty for a manual step.
+    pub action: &'a [String],
+    /// The question.
+    pub question: &'a Question,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// An answer, and whose.
+    Answer(Answer, String),
+    /// Nobody is there: the run parks.
+    Nobody,
+}
+
+/// Someone who can be asked. Blocks until there is an answer or nobody is there any more.
+pub trait Person: Send {
+    /// Asks.
+    fn ask(&mut self, asking: Asking<'_>) -> Said;
+}
+
+/// Nobody is at the keyboard: `--yes`. Answers only what is safe to answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Unattended {
+    /// Everything happens in a box made for it: danger may be confirmed, and samples may be given for answers.
+    pub boxed: bool,
+}
+
+impl Person for Unattended {
+    fn ask(&mut self, asking: Asking<'_>) -> Said {
+        match self.answer(asking.question) {
+            Some(answer) => Said::Answer(answer, "--yes".into()),
+            None => Said::Nobody,
+        }
+    }
+}
+
+impl Unattended {
+    fn answer(self, question: &Question) -> Option<Answer> {
+        match question {
+            Question::Ready => Some(Answer::Go),
+            Question::AlreadyTrue => Some(Answer::Record),
+            Question::Unknown { repeatable: true, .. } => Some(Answer::Retry),
+            Question::Danger { target, .. } if self.boxed => Some(Answer::Typed { text: target.clone() }),
+            Question::Manual { fields, .. } if self.boxed => {
+                let samples: Option<BTreeMap<_, _>> =
+                    fields.iter().map(|field| Some((field.name.clone(), field.sample.clone()?))).collect();
+                samples.map(|fields| Answer::Done { fields })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unattended_never_confirms_danger_outside_the_box() {
+        let danger = Question::Danger { target: "orders".into(), consequence: "is replaced".into() };
+        assert_eq!(Unattended { boxed: false }.answer(&danger), None);
+        assert_eq!(Unattended { boxed: true }.answer(&danger), Some(Answer::Typed { text: "orders".into() }));
+    }
+
+    #[test]
+    fn unattended_never_speaks_for_a_person_outside_the_box() {
+        let manual = Question::Manual { checklist: vec!["look".into()], fields: Vec::new() };
+        assert_eq!(Unattended { boxed: false }.answer(&manual), None);
+        let unknown = Question::Unknown { repeatable: false, undo: true };
+        assert_eq!(Unattended { boxed: true }.answer(&unknown), None);
+    }
+}

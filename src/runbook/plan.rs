@@ -1,0 +1,513 @@
+//! What a runbook means: the plan a run follows.
+//!
+//! A plan is kept in the run's directory as it was when the run began, and a run never looks at the runbook file again.
+//! Strings marked *template* may hold `{{ params.x }}`, `{{ vars.x }}`, `{{ run.id }}`, `{{ env.name }}` or `{{ steps.ID.output }}`;
+//! they are rendered when their step starts. What an action *is* (its kind, its job, its system, its program) is never a template.
+//! In a template the dashes of a step's id are underscores: `{{ steps.pick_dump.dump }}`; a dash would be a minus.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A string rendered when its step starts.
+pub type Template = String;
+
+/// A checked runbook, its includes laid out flat, with the values it was started with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The runbook's id.
+    pub runbook: String,
+    /// What it does, in a line.
+    pub title: String,
+    /// Why and when to use it; Markdown.
+    #[serde(default)]
+    pub summary: String,
+    /// Who keeps it true.
+    pub owner: String,
+    /// When it must be read again.
+    pub review_by: Date,
+    /// What is to be reached.
+    #[serde(default)]
+    pub objectives: Objectives,
+    /// Who is called when it goes wrong, as lines to show.
+    #[serde(default)]
+    pub contacts: Vec<String>,
+    /// What it can be given, in order.
+    #[serde(default)]
+    pub parameters: Vec<Parameter>,
+    /// What it was given, defaults filled in. Never a secret.
+    #[serde(default)]
+    pub values: BTreeMap<String, String>,
+    /// What else its templates may ask about, as it was when the run began.
+    #[serde(default)]
+    pub surroundings: Surroundings,
+    /// In order; ids are unique, a step from an include is called `INCLUDE.STEP`.
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// The step of that id.
+    pub fn step(&self, id: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.id == id)
+    }
+}
+
+/// What templates may ask about besides parameters and outputs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surroundings {
+    /// `env.name`.
+    pub environment: String,
+    /// `env.production`.
+    pub production: bool,
+    /// `run.id`.
+    pub run: String,
+    /// `run.started_at`; `run.stamp` is the same as `20261121_030000`, to make names of.
+    pub started_at: Timestamp,
+    /// `vars.x`, from the configuration.
+    #[serde(default)]
+    pub vars: BTreeMap<String, String>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Surroundings {
+            environment: String::new(),
+            production: false,
+            run: String::new(),
+            started_at: Timestamp::UNIX_EPOCH,
+            vars: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a run is measured against.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Objectives {
+    /// Recovery time: from the incident (or the start) to the end of `recovered_by`.
+    #[serde(default)]
+    pub rto: Option<SignedDuration>,
+    /// Data loss: from the snapshot restored to the incident.
+    #[serde(default)]
+    pub rpo: Option<SignedDuration>,
+    /// The step whose proof means users are served again; the last one where none is named.
+    #[serde(default)]
+    pub recovered_by: Option<String>,
+}
+
+/// One thing a runbook can be given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// As in `--set name=value` and `{{ params.name }}`.
+    pub name: String,
+    /// What it is for, in a line.
+    pub help: String,
+    /// What is accepted.
+    pub kind: ParameterKind,
+    /// Where nothing is given; `None` means it must be. May be a template over `vars`, `env` and `run`.
+    pub default: Option<Template>,
+}
+
+/// What a parameter accepts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ParameterKind {
+    /// Any text of one line.
+    Text,
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Flag,
+    /// `15m`, `2h 30m`.
+    Duration,
+    /// RFC 3339 with a zone, or `now`.
+    Instant,
+    /// A PostgreSQL identifier: 1 to 63 bytes, no NUL.
+    Database,
+    /// `latest`, a dump's name, or an instant.
+    Dump,
+    /// One of these.
+    Choice(Vec<String>),
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// `[a-z0-9-]`, `INCLUDE.STEP` when it came from an include.
+    pub id: String,
+    /// What it does, in a line.
+    pub title: Template,
+    /// Why it is done; Markdown.
+    #[serde(default)]
+    pub why: String,
+    /// The title of the include it came from.
+    #[serde(default)]
+    pub section: Option<String>,
+    /// What `params` are in a step that came from an include, one table for each include around it, outermost first. Each is rendered in the
+    /// scope of the one before; the first in the scope of the runbook itself. `steps` then means the steps of the same include.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bindings: Vec<BTreeMap<String, Binding>>,
+    /// What is done.
+    pub action: Action,
+    /// What must hold afterwards.
+    pub verify: Verify,
+    /// How it is taken back.
+    #[serde(default)]
+    pub undo: Option<Undo>,
+    /// How long it should take.
+    pub expect: SignedDuration,
+    /// When to give up; `None` for as long as it makes progress.
+    #[serde(default)]
+    pub timeout: Option<SignedDuration>,
+    /// Confirmed by typing this: the name of what is about to be changed for good.
+    #[serde(default)]
+    pub danger: Option<Template>,
+    /// May be done again without harm when it is not known whether it was done.
+    pub repeatable: bool,
+    /// What becomes of it in a drill.
+    #[serde(default)]
+    pub drill: DrillMode,
+}
+
+/// A parameter of an include, as the runbook around it binds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Binding {
+    /// What it is given.
+    pub value: Template,
+    /// What it accepts; asked when the value is known.
+    pub kind: ParameterKind,
+}
+
+/// What becomes of a step in a drill.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrillMode {
+    /// Done as in an incident.
+    #[default]
+    Run,
+    /// Shown and recorded, not done; its checks are not asked.
+    Simulate,
+    /// Left out, and said so.
+    Skip,
+}
+
+/// What must hold after a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verify {
+    /// All of these.
+    Checks(Vec<Check>),
+    /// The action is its own proof (an answer, a wait, a proof of a dump), or the reason why nothing can be checked.
+    None(String),
+}
+
+/// How a step is taken back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Undo {
+    /// What is done.
+    pub action: Action,
+    /// What must hold afterwards.
+    #[serde(default)]
+    pub verify: Vec<Check>,
+}
+
+/// What a step does: a closed set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Action {
+    /// A person does it and says so.
+    Manual {
+        /// Each is ticked.
+        #[serde(default)]
+        checklist: Vec<Template>,
+        /// Each is answered; the answers are the step's outputs.
+        #[serde(default)]
+        ask: Vec<Field>,
+    },
+    /// A program, without a shell. Exit 0 is success. Output: `stdout`, trimmed.
+    Command {
+        /// Program and arguments; the program is literal.
+        argv: Vec<Template>,
+    },
+    /// Statements sent to a database of a system, in one transaction.
+    Sql {
+        /// The system's name in the configuration.
+        system: String,
+        /// The database; the system's own where none is named.
+        #[serde(default)]
+        database: Option<Template>,
+        /// SQL.
+        statements: Template,
+    },
+    /// A request, and where it starts something, the polling until that is over.
+    Http {
+        /// The request.
+        #[serde(flatten)]
+        request: Request,
+        /// Asked again until it is over.
+        #[serde(default)]
+        poll: Option<Poll>,
+        /// Output name → JSON pointer (RFC 6901). Taken from the answer to the request, before anything is polled, so that the poll can use
+        /// them; taken again from the last answer of the poll where that has them.
+        #[serde(default)]
+        outputs: BTreeMap<String, String>,
+    },
+    /// A piece of work of the engine.
+    Job(Work),
+    /// Waits for a time, or until something holds.
+    Wait {
+        /// This long.
+        #[serde(default, rename = "for")]
+        time: Option<SignedDuration>,
+        /// Until this holds.
+        #[serde(default)]
+        until: Option<Check>,
+    },
+    /// Tells people.
+    Notify {
+        /// The channel's name in the configuration.
+        channel: String,
+        /// What is said.
+        message: Template,
+    },
+}
+
+impl Action {
+    /// It changes something, so that somebody has to prove that it did.
+    pub fn mutates(&self) -> bool {
+        match self {
+            Action::Command { .. } | Action::Sql { .. } => true,
+            Action::Http { request, .. } => !request.is_read(),
+            Action::Job(work) => !matches!(work, Work::Pick { .. } | Work::Verify { .. }),
+            Action::Manual { .. } | Action::Wait { .. } | Action::Notify { .. } => false,
+        }
+    }
+
+    /// May be done twice without harm, as far as its kind says: HTTP's safe and idempotent methods, and all work of the engine. A restore
+    /// clears away what a killed one left half-made, and is refused where the database is there; a swap is refused once it is done.
+    pub fn is_repeatable(&self) -> bool {
+        match self {
+            Action::Command { .. } | Action::Sql { .. } => false,
+            Action::Http { request, .. } => request.is_read() || ["PUT", "DELETE"].contains(&request.method.as_str()),
+            Action::Job(_) | Action::Manual { .. } | Action::Wait { .. } | Action::Notify { .. } => true,
+        }
+    }
+
+    /// The names of its outputs, for `{{ steps.ID.NAME }}`.
+    pub fn outputs(&self) -> Vec<&str> {
+        match self {
+            Action::Manual { ask, .. } => ask.iter().map(|field| field.name.as_str()).collect(),
+            Action::Command { .. } => vec!["stdout"],
+            Action::Http { outputs, .. } => outputs.keys().map(String::as_str).collect(),
+            Action::Job(work) => work.outputs().to_vec(),
+            Action::Sql { .. } | Action::Wait { .. } | Action::Notify { .. } => Vec::new(),
+        }
+    }
+}
+
+/// An HTTP request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// http or https.
+    pub url: Template,
+    /// JSON text sent as the body.
+    #[serde(default)]
+    pub body: Option<Template>,
+    /// The status that means success, as digits once it is rendered; any 2xx where none is named.
+    #[serde(default)]
+    pub status: Option<Template>,
+}
+
+impl Request {
+    /// It only reads: a safe method of RFC 9110.
+    pub fn is_read(&self) -> bool {
+        ["GET", "HEAD", "OPTIONS"].contains(&self.method.as_str())
+    }
+
+    /// The status that means success, of a rendered request; `None` for any 2xx.
+    pub fn expected_status(&self) -> Option<u16> {
+        self.status.as_ref().and_then(|status| status.trim().parse().ok())
+    }
+}
+
+/// Asks again until it is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Poll {
+    /// What is asked.
+    pub url: Template,
+    /// How often.
+    pub every: SignedDuration,
+    /// It is over well when all of these hold.
+    pub until: Vec<Expect>,
+    /// It is over badly when one of these holds.
+    #[serde(default)]
+    pub fail: Vec<Expect>,
+}
+
+/// What a JSON answer must hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Expect {
+    /// JSON pointer (RFC 6901).
+    pub pointer: String,
+    /// The value there, as text.
+    pub equals: Template,
+}
+
+/// Work of the engine. Jobs and systems are names in the configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Work {
+    /// Makes a dump. Outputs: `dump`, `rows`, `size`, `snapshot_at`.
+    Backup {
+        /// The job.
+        job: String,
+    },
+    /// Chooses a dump. Outputs: `dump`, `snapshot_at`, `rows`, `size`, `age`.
+    Pick {
+        /// The job.
+        job: String,
+        /// `latest`, a dump's name, or an instant.
+        dump: Template,
+    },
+    /// Proves a dump up to a level and keeps the record. Outputs: `level`.
+    Verify {
+        /// The job.
+        job: String,
+        /// The dump's name.
+        dump: Template,
+        /// 0 to 4.
+        level: u8,
+    },
+    /// Restores a dump into a new database. Outputs: `database`, `rows`, `snapshot_at`.
+    Restore {
+        /// The job.
+        job: String,
+        /// The dump's name.
+        dump: Template,
+        /// The new database.
+        into: Template,
+    },
+    /// The staged database takes the live one's name; the live one is kept under another. Outputs: `kept`.
+    Swap {
+        /// The system.
+        system: String,
+        /// The name users know.
+        live: Template,
+        /// The one to put there.
+        staged: Template,
+        /// The name the old one gets.
+        keep_as: Template,
+    },
+    /// Takes a swap back.
+    Unswap {
+        /// The system.
+        system: String,
+        /// The name users know.
+        live: Template,
+        /// The name the replaced one goes back to.
+        staged: Template,
+        /// The old one.
+        kept: Template,
+    },
+}
+
+impl Work {
+    /// The names of its outputs.
+    pub fn outputs(&self) -> &'static [&'static str] {
+        match self {
+            Work::Backup { .. } => &["dump", "rows", "size", "snapshot_at"],
+            Work::Pick { .. } => &["dump", "snapshot_at", "rows", "size", "age"],
+            Work::Verify { .. } => &["level"],
+            Work::Restore { .. } => &["database", "rows", "snapshot_at"],
+            Work::Swap { .. } => &["kept"],
+            Work::Unswap { .. } => &[],
+        }
+    }
+}
+
+/// One thing a manual step asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Field {
+    /// The output's name.
+    pub name: String,
+    /// The question.
+    pub label: Template,
+    /// One of these, where given.
+    #[serde(default)]
+    pub choices: Vec<String>,
+    /// May be used unasked inside the box.
+    #[serde(default)]
+    pub sample: Option<String>,
+}
+
+/// Something that holds or does not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// What is being checked, in a line; made from the check itself where none is written.
+    pub title: Template,
+    /// How.
+    #[serde(flatten)]
+    pub probe: Probe,
+    /// Asked again for this long before it counts as not holding.
+    #[serde(default)]
+    pub within: Option<SignedDuration>,
+}
+
+/// How something is checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "probe", rename_all = "kebab-case")]
+pub enum Probe {
+    /// An answer over HTTP.
+    Http {
+        /// The request.
+        #[serde(flatten)]
+        request: Request,
+        /// The body holds this text.
+        #[serde(default)]
+        contains: Option<Template>,
+        /// The body is JSON and holds these.
+        #[serde(default)]
+        expect: Vec<Expect>,
+    },
+    /// The first column of the only row, as text.
+    Sql {
+        /// The system.
+        system: String,
+        /// The database; the system's own where none is named.
+        #[serde(default)]
+        database: Option<Template>,
+        /// One SELECT.
+        query: Template,
+        /// What it must give.
+        equals: Template,
+    },
+    /// A program that exits 0.
+    Command {
+        /// Program and arguments.
+        argv: Vec<Template>,
+        /// Its standard output, trimmed, where that matters.
+        #[serde(default)]
+        equals: Option<Template>,
+    },
+    /// Every table of the database has as many rows as the dump's manifest says, and no constraint or index is missing.
+    Restored {
+        /// The job.
+        job: String,
+        /// The dump's name.
+        dump: Template,
+        /// The database.
+        database: Template,
+    },
+    /// A record says the dump was proven at least this far.
+    Proof {
+        /// The job.
+        job: String,
+        /// The dump's name.
+        dump: Template,
+        /// 0 to 4.
+        level: u8,
+    },
+}

@@ -1,0 +1,12 @@
+//! What is backed up, restored or asked: PostgreSQL, HTTP, commands, notifications.
+
+pub mod command;
+pub mod http;
+pub mod notify;
+pub mod postgres;
+pub mod secret;
+
+/// Whoever speaks TLS needs one provider for the whole process; the first one installed stays.
+fn install_tls() {
+    rustls::crypto::ring::default_provider().install_default().ok(); // an error says that there is one already
+}

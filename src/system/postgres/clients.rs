@@ -1,0 +1,134 @@
+//! The server's own programs: which ones fit a server, and how they are told where to go without a secret in their arguments.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::{Postgres, Tls};
+use crate::port::Context;
+use crate::process::Program;
+use crate::report::{Explain, Report, Result};
+
+/// Where Debian and its descendants keep the programs of each major version.
+const DEBIAN: &str = "/usr/lib/postgresql";
+
+/// One installation of the client programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// The directory, or `None` for the path.
+    directory: Option<PathBuf>,
+    /// `15.18`.
+    pub version: String,
+    /// 15.
+    pub major: u32,
+}
+
+/// How a client program gets in. The password file is memory of ours that a child finds below our process id: it is gone when this is
+/// dropped, and when we are killed.
+#[derive(Debug)]
+pub struct Access {
+    passfile: Option<File>,
+}
+
+impl Clients {
+    /// Those that can serve a server of `major`: at least as new as it, and no newer than they must be.
+    pub fn for_server(postgres: &Postgres, major: u32, cx: &Context) -> Result<Clients> {
+        let mut found = match &postgres.settings.bin {
+            Some(directory) => vec![Clients::at(Some(directory.clone()), cx)?],
+            None => Clients::installed(cx),
+        };
+        found.sort_by_key(|clients| clients.major);
+        let newest = found.last().cloned();
+        found.into_iter().find(|clients| clients.major >= major).ok_or_else(|| match newest {
+            Some(newest) => Report::refused(format!(
+                "the server {} is PostgreSQL {major}, newer than the newest client here, {}",
+                postgres.describe(),
+                newest.version
+            ))
+            .hint(format!("apt install postgresql-client-{major}, or set `bin` in [system.{}]", postgres.settings.name)),
+            None => Report::failed("no PostgreSQL client programs are installed").hint(format!("apt install postgresql-client-{major}")),
+        })
+    }
+
+    /// One of its programs.
+    pub fn program(&self, name: &str) -> Program {
+        match &self.directory {
+            Some(directory) => Program::new(directory.join(name)),
+            None => Program::new(name),
+        }
+    }
+
+    fn installed(cx: &Context) -> Vec<Clients> {
+        let directories = fs::read_dir(DEBIAN).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
+        let candidates = directories.filter(|bin| bin.join("pg_dump").is_file()).map(Some).chain([None]);
+        // An installation that cannot tell its version is not one.
+        candidates.filter_map(|directory| Clients::at(directory, cx).ok()).collect()
+    }
+
+    fn at(directory: Option<PathBuf>, cx: &Context) -> Result<Clients> {
+        let unknown = Clients { directory, version: String::new(), major: 0 };
+        let output = unknown.program("pg_dump").arg("--version").run(cx)?;
+        let words = String::from_utf8_lossy(&output).into_owned();
+        let version = words.split_whitespace().nth(2).unwrap_or_default().to_owned();
+        let major = version.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
+        let major = major.ok_or_else(|| Report::failed(format!("pg_dump --version said {words:?}")))?;
+        Ok(Clients { version, major, ..unknown })
+    }
+}
+
+impl Access {
+    /// Makes a password file (mode 0600), where the system has a password.
+    pub fn to(postgres: &Postgres, cx: &Context) -> Result<Access> {
+        let Some(secret) = &postgres.settings.password else { return Ok(Access { passfile: None }) };
+        let password = secret.read_text(&format!("password of system {}", postgres.settings.name), cx)?;
+        let cannot = || "writing a password file".to_owned();
+        let mut file = File::from(memfd_create("lifeboat-pgpass", MemfdFlags::CLOEXEC).explain(cannot)?);
+        file.set_permissions(fs::Permissions::from_mode(0o600)).explain(cannot)?;
+        let escaped = zeroize::Zeroizing::new(password.replace('\\', "\\\\").replace(':', "\\:"));
+        writeln!(file, "*:*:*:*:{}", *escaped).explain(cannot)?;
+        Ok(Access { passfile: Some(file) })
+    }
+
+    /// Tells a program where to go: everything by environment and one `--dbname` that can only mean a database's name.
+    pub fn aim(&self, program: Program, postgres: &Postgres, database: &str) -> Program {
+        let settings = &postgres.settings;
+        let sslmode = match settings.tls {
+            Tls::Disable => "disable",
+            Tls::VerifyFull => "verify-full",
+        };
+        let program = program
+            .env("PGHOST", &settings.host)
+            .env("PGPORT", settings.port.to_string())
+            .env("PGUSER", &settings.user)
+            .env("PGSSLMODE", sslmode)
+            .env("PGAPPNAME", "lifeboat")
+            .env("PGCONNECT_TIMEOUT", "10")
+            .arg("--no-password")
+            .arg("--dbname")
+            .arg(only_a_name(database));
+        let ours = |file: &File| PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+        let passfile = self.passfile.as_ref().map_or_else(|| "/dev/null".into(), ours);
+        program.env("PGPASSFILE", passfile)
+    }
+}
+
+/// libpq takes a database name that looks like a connection string for one, and then it wins over everything else said. This is one,
+/// and it says nothing but the name.
+fn only_a_name(database: &str) -> String {
+    format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_name_cannot_redirect_a_client() {
+        assert_eq!(only_a_name("host=prod dbname=orders"), "dbname='host=prod dbname=orders'");
+        assert_eq!(only_a_name(r"it's \ odd"), r"dbname='it\'s \\ odd'");
+    }
+}

@@ -1,0 +1,124 @@
+//! The swap: a staged database takes the live one's name, the live one is kept under another; and back.
+//!
+//! Both renames are one transaction. `ALTER DATABASE … RENAME` locks the database first and then waits up to five seconds for its users to
+//! leave; new sessions wait at that lock. So it is enough to send the users away, from a second connection, until the transaction is
+//! through: nothing is switched off beforehand, and a crash at any point leaves either the old names or the new ones, both open.
+
+use std::time::Duration;
+
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::{Postgres, explain_sql};
+use crate::port::Context;
+use crate::report::{Report, Result};
+
+/// How often the users of both databases are sent away while the renames wait.
+const EVICT_EVERY: Duration = Duration::from_millis(50);
+
+/// How often the renames are tried; each try waits five seconds itself.
+const TRIES: u32 = 6;
+
+/// Which database takes whose name.
+#[derive(Clone, Copy, Debug)]
+pub struct Swap<'a> {
+    /// The name users know.
+    pub live: &'a str,
+    /// The database that is to have it.
+    pub staged: &'a str,
+    /// The name the one that has it now gets.
+    pub keep_as: &'a str,
+}
+
+impl Postgres {
+    /// Renames `live` to `keep_as` and `staged` to `live`, with the live database's owner, grants and settings carried over to the new one.
+    /// `comment` is left on the database that is kept.
+    pub fn swap(&self, swap: Swap<'_>, comment: &str, cx: &Context) -> Result<()> {
+        cx.wait(async {
+            let mut client = self.connect(&self.settings.maintenance, cx).await?;
+            self.check_names(&client, swap).await?;
+            let carry = carried(&client, swap).await?;
+            let evictor = self.connect(&self.settings.maintenance, cx).await?;
+            for try_ in 1..=TRIES {
+                let renamed = tokio::select! {
+                    renamed = rename(&mut client, swap, &carry, comment) => renamed,
+                    evicted = evict(&evictor, swap) => evicted.map(|never| match never {}),
+                };
+                match renamed {
+                    Ok(()) => return Ok(()),
+                    Err(error) if try_ < TRIES && error.message.contains("being accessed by other users") => {}
+                    Err(error) => {
+                        return Err(error.under(format!("swapping {:?} for {:?} on {}", swap.live, swap.staged, self.describe())));
+                    }
+                }
+            }
+            Err(Report::failed(format!("the users of {:?} could not be sent away", swap.live)))
+        })
+    }
+
+    async fn check_names(&self, client: &Client, swap: Swap<'_>) -> Result<()> {
+        let query = "SELECT datname::text, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = ANY($1)";
+        let rows = client.query(query, &[&vec![swap.live, swap.staged, swap.keep_as]]).await.map_err(|error| explain_sql(&error, ""))?;
+        let comment_of = |name: &str| rows.iter().find(|row| row.get::<_, &str>(0) == name).map(|row| row.get::<_, &str>(1));
+        for name in [swap.live, swap.staged] {
+            if comment_of(name).is_none() {
+                return Err(Report::refused(format!("there is no database {name:?} on {}", self.describe())));
+            }
+        }
+        if comment_of(swap.keep_as).is_some() {
+            return Err(Report::refused(format!("the name {:?} is taken on {}", swap.keep_as, self.describe())));
+        }
+        if comment_of(swap.staged).is_some_and(|comment| comment.starts_with(super::restore::UNFINISHED)) {
+            return Err(Report::refused(format!("database {:?} was not restored to the end", swap.staged)));
+        }
+        Ok(())
+    }
+}
+
+/// What belongs to a database but does not travel with a rename: owner, connection limit, grants, settings; as statements on the staged one.
+async fn carried(client: &Client, swap: Swap<'_>) -> Result<String> {
+    let query = "
+        WITH live AS (SELECT * FROM pg_database WHERE datname = $1)
+        SELECT format('ALTER DATABASE %I OWNER TO %I', $2::text, pg_get_userbyid(datdba)) FROM live
+        UNION ALL SELECT format('ALTER DATABASE %I CONNECTION LIMIT %s', $2::text, datconnlimit) FROM live
+        UNION ALL SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', $2::text) FROM live
+        UNION ALL SELECT format('GRANT %s ON DATABASE %I TO %s%s', privilege_type, $2::text,
+                                CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+                                CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+          FROM live, aclexplode(coalesce(datacl, acldefault('d', datdba)))
+        UNION ALL SELECT format('ALTER DATABASE %I RESET ALL', $2::text) FROM live
+        UNION ALL SELECT CASE setrole WHEN 0 THEN format('ALTER DATABASE %I SET %I TO %s', $2::text, name, setting)
+                                      ELSE format('ALTER ROLE %I IN DATABASE %I SET %I TO %s', pg_get_userbyid(setrole), $2::text, name, setting) END
+          FROM live JOIN pg_db_role_setting ON setdatabase = live.oid, unnest(setconfig) AS entry,
+               LATERAL (SELECT split_part(entry, '=', 1) AS name, substr(entry, strpos(entry, '=') + 1) AS value) AS parts,
+               -- A list setting is stored as a list of quoted names and must not be quoted as one value again.
+               LATERAL (SELECT CASE WHEN name IN ('search_path', 'temp_tablespaces', 'session_preload_libraries', 'local_preload_libraries')
+                                    THEN value ELSE quote_literal(value) END AS setting) AS quoted";
+    let rows = client.query(query, &[&swap.live, &swap.staged]).await.map_err(|error| explain_sql(&error, swap.live))?;
+    Ok(rows.iter().map(|row| row.get::<_, String>(0) + ";\n").collect())
+}
+
+async fn rename(client: &mut Client, swap: Swap<'_>, carry: &str, comment: &str) -> Result<()> {
+    let explain = |error| explain_sql(&error, swap.live);
+    let transaction = client.transaction().await.map_err(explain)?;
+    let [live, staged, keep_as] = [swap.live, swap.staged, swap.keep_as].map(escape_identifier);
+    let renames = format!(
+        "ALTER DATABASE {live} RENAME TO {keep_as};\n{carry}ALTER DATABASE {staged} RENAME TO {live};\n\
+         COMMENT ON DATABASE {keep_as} IS {};",
+        escape_literal(comment)
+    );
+    transaction.batch_execute(&renames).await.map_err(explain)?;
+    transaction.commit().await.map_err(explain)
+}
+
+/// Sends the users of both databases away, again and again; only ever ends with an error.
+async fn evict(client: &Client, swap: Swap<'_>) -> Result<std::convert::Infallible> {
+    let query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY($1) AND pid <> pg_backend_pid()";
+    loop {
+        match client.execute(query, &[&vec![swap.live, swap.staged]]).await {
+            Err(error) if error.code() != Some(&SqlState::UNDEFINED_OBJECT) => return Err(explain_sql(&error, swap.live)),
+            _ => tokio::time::sleep(EVICT_EVERY).await,
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The command line, proven with the real program against a real box.
+
+mod bad_input;
+mod journal;
+mod secrets;
+mod stand;
+mod stock;
+mod surface;

@@ -1,0 +1,26 @@
+//! Behaviour on real components, in one binary. Each file is a room or a story; names are sentences.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unit_arg,
+    reason = "tests may stop at once"
+)]
+
+mod r#box;
+mod cli;
+mod demo;
+mod kills;
+mod memory;
+mod picture;
+mod pipeline;
+mod postgres;
+mod resume;
+mod samples;
+mod stage;
+mod store;
+mod tui;
+mod victim;
+mod walls;

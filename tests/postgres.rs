@@ -1,0 +1,148 @@
+//! PostgreSQL, the real one: dumped, restored beside the live database, counted, swapped.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lifeboat::port::{Source, Stream};
+use lifeboat::report::{Kind, Report};
+use lifeboat::system::postgres::dump::{Dump, Layout};
+use lifeboat::system::postgres::restore::Target;
+use lifeboat::system::postgres::swap::Swap;
+
+use crate::stage::{DATABASE, Shop};
+
+fn dump(shop: &Shop, layout: Layout) -> Stream {
+    Dump::prepare(&shop.postgres, layout, &shop.cx).unwrap().open(&shop.cx).unwrap()
+}
+
+fn target(into: &str, layout: Layout) -> Target<'_> {
+    Target { into, dump: "test", layout, client_major: 15 }
+}
+
+// D1, B11
+#[test]
+fn what_was_dumped_is_restored_and_counts_the_same_in_both_layouts() {
+    let shop = Shop::open();
+    let live = shop.postgres.count(DATABASE, &shop.cx).unwrap();
+    assert!(live.tables.len() > 10 && live.constraints > 5 && live.large_objects > 0, "{live:?}");
+    for layout in [Layout::Plain, Layout::Custom] {
+        let into = format!("copy_{layout:?}");
+        shop.postgres.restore(target(&into, layout), dump(&shop, layout), &shop.cx).unwrap();
+        assert_eq!(shop.postgres.count(&into, &shop.cx).unwrap(), live, "{layout:?}");
+        // Trap 29: the planner knows the data.
+        assert_ne!(shop.ask(&into, "SELECT count(*) FROM pg_statistic WHERE starelid = 'shop.orders'::regclass"), "0");
+    }
+}
+
+// Trap 26
+#[test]
+fn a_restore_that_fails_leaves_no_database_and_says_why() {
+    let shop = Shop::open();
+    let sql = "CREATE TABLE a (id int);\nCREATE TABLE broken (id nonsense);\n";
+    let error = shop.postgres.restore(target("half", Layout::Plain), Box::new(sql.as_bytes()), &shop.cx).unwrap_err();
+    assert!(error.to_string().contains(r#"type "nonsense" does not exist"#), "{error}");
+    assert!(!shop.postgres.has_database("half", &shop.cx).unwrap());
+}
+
+// Traps 9, 10
+#[test]
+fn a_stream_that_fails_is_the_reason_told_and_leaves_no_database() {
+    struct Cut;
+    impl Read for Cut {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(Report::refused("the object ends early").into())
+        }
+    }
+    let shop = Shop::open();
+    let stream = Box::new("CREATE TABLE a (id int);\n".as_bytes().chain(Cut));
+    let error = shop.postgres.restore(target("half", Layout::Plain), stream, &shop.cx).unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (Kind::Refused, "the object ends early"));
+    assert!(!shop.postgres.has_database("half", &shop.cx).unwrap());
+}
+
+// Trap 28
+#[test]
+fn a_restore_never_writes_into_a_database_that_exists() {
+    let shop = Shop::open();
+    let error = shop.postgres.restore(target(DATABASE, Layout::Plain), Box::new(&b""[..]), &shop.cx).unwrap_err();
+    assert_eq!(error.kind, Kind::Refused);
+    assert!(error.message.contains("exists already"), "{error}");
+    assert_eq!(shop.ask(DATABASE, "SELECT count(*) FROM shop.orders"), "2000");
+}
+
+// B3: what a killed restore leaves behind is known by its mark and goes; what somebody made does not.
+#[test]
+fn only_marked_databases_that_nobody_restores_into_are_swept() {
+    let shop = Shop::open();
+    let make =
+        "CREATE DATABASE left_behind; CREATE DATABASE somebodys; COMMENT ON DATABASE left_behind IS 'lifeboat: being restored from x'";
+    for statement in make.split(';') {
+        let client = shop.cluster.connect("postgres", &shop.cx).unwrap();
+        shop.cx.wait(async { client.batch_execute(statement).await.map_err(|e| Report::failed(e.to_string())) }).unwrap();
+    }
+    assert_eq!(shop.postgres.sweep_unfinished(&shop.cx).unwrap(), ["left_behind"]);
+    assert!(shop.postgres.has_database("somebodys", &shop.cx).unwrap());
+}
+
+// B11, trap 27
+#[test]
+fn a_swap_under_load_keeps_rights_and_settings_and_can_be_taken_back() {
+    let shop = Shop::open();
+    shop.postgres.restore(target("staged", Layout::Plain), dump(&shop, Layout::Plain), &shop.cx).unwrap();
+    let before = shop.ask("postgres", &settings_of(DATABASE));
+    let stop = Arc::new(AtomicBool::new(false));
+    let users: Vec<_> = (0..4).map(|_| spawn_user(&shop, &stop)).collect();
+    let swap = Swap { live: DATABASE, staged: "staged", keep_as: "orders_old" };
+    shop.postgres.swap(swap, "kept", &shop.cx).unwrap();
+    assert_eq!(shop.ask("postgres", &settings_of(DATABASE)), before);
+    assert!(shop.postgres.has_database("orders_old", &shop.cx).unwrap() && !shop.postgres.has_database("staged", &shop.cx).unwrap());
+    shop.postgres.swap(Swap { live: DATABASE, staged: "orders_old", keep_as: "staged" }, "back", &shop.cx).unwrap();
+    stop.store(true, Ordering::Release);
+    let answered: u32 = users.into_iter().map(|user| user.join().unwrap()).sum();
+    assert!(answered > 0, "nobody was ever served: the test did not load the database");
+    assert_eq!(shop.ask("postgres", &settings_of(DATABASE)), before);
+    assert!(shop.postgres.has_database("staged", &shop.cx).unwrap());
+}
+
+/// Asks the live database again and again over new connections; being sent away is part of a swap, an answer from nowhere is not.
+fn spawn_user(shop: &Shop, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u32> {
+    let (postgres, cx, stop) = (shop.postgres.clone(), shop.cx.clone(), Arc::clone(stop));
+    std::thread::spawn(move || {
+        let mut answered = 0;
+        while !stop.load(Ordering::Acquire) {
+            if let Ok(rows) = postgres.ask(DATABASE, "SELECT count(*) FROM shop.orders", &cx) {
+                assert_eq!(rows, "2000");
+                answered += 1;
+            }
+        }
+        answered
+    })
+}
+
+fn settings_of(database: &str) -> String {
+    format!(
+        "SELECT concat_ws('; ', pg_get_userbyid(datdba), (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(datacl) a), \
+         (SELECT string_agg(concat(setrole, setconfig::text), ',' ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid)) \
+         FROM pg_database d WHERE datname = '{database}'"
+    )
+}
+
+// Trap 25
+#[test]
+fn a_database_named_like_a_connection_string_is_only_a_name() {
+    let mut shop = Shop::open();
+    shop.postgres.settings.database = "dbname=orders".into();
+    let Err(error) = Dump::prepare(&shop.postgres, Layout::Plain, &shop.cx) else { panic!("another database was dumped") };
+    assert!(error.message.contains(r#"database "dbname=orders""#), "{error}");
+}
+
+#[test]
+fn a_wrong_password_names_the_system_and_never_the_password() {
+    let shop = Shop::open();
+    std::fs::write(shop.dir.path().join("password"), "hunter2").unwrap();
+    let error = shop.postgres.identity(DATABASE, &shop.cx).unwrap_err();
+    assert!(error.to_string().contains("password authentication failed"), "{error}");
+    assert!(error.hints.iter().any(|hint| hint.contains("[system.orders]")), "{error:?}");
+    assert!(!format!("{error:?}").contains("hunter2"));
+}
