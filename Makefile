@@ -2,11 +2,14 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test lint install
+.PHONY: help demo test bench soak peers lint install
 
 help:
 	@echo "make demo   a drill in a box: a real restore of a throwaway production, on this machine"
 	@echo "make test   every test, on real components"
+	@echo "make bench  how fast backups are, against stock tools, on this machine"
+	@echo "make soak   1000 random backups under kills and faults; everything published is restored and counted"
+	@echo "make peers  the store's tests on Garage too; builds it once, which takes some minutes"
 	@echo "make lint   formatting and lints, as .ci/run checks them"
 
 install:
@@ -19,6 +22,22 @@ demo: install
 
 test: install
 	$(CARGO) test --locked
+
+# LIFEBOAT_BENCH_MIB=256 for a smaller database; the others are in benches/throughput.rs.
+bench: install
+	@$(CARGO) bench --locked --bench throughput
+
+# LIFEBOAT_SOAK=5000 for more of it, LIFEBOAT_SOAK_SEED=7 for the same choices again.
+soak: install
+	LIFEBOAT_SOAK=$${LIFEBOAT_SOAK:-1000} $(CARGO) test --locked --test suite soak:: -- --nocapture
+
+# Garage is a program here, never linked. LIFEBOAT_GARAGE names another one.
+GARAGE_VERSION ?= 2.5.0
+LIFEBOAT_GARAGE ?= $(CURDIR)/target/peers/bin/garage
+
+peers: install
+	@test -x $(LIFEBOAT_GARAGE) || $(CARGO) install garage --version $(GARAGE_VERSION) --locked --root target/peers --target-dir target/peers/build
+	LIFEBOAT_GARAGE=$(LIFEBOAT_GARAGE) $(CARGO) test --locked --test suite -- --ignored garage
 
 lint: install
 	$(CARGO) fmt --check

@@ -8,12 +8,16 @@ mod demo;
 mod doc;
 mod dumps;
 mod home;
+mod lease;
 mod plain;
 mod print;
+mod prune;
+mod replica;
 mod runs;
 mod schema;
 mod swap;
 mod sweep;
+mod ticket;
 mod walk;
 mod world;
 
@@ -76,12 +80,20 @@ enum Command {
     Journal(runs::Journal),
     /// Make a dump now, through the same engine that every runbook uses
     Backup(backup::Backup),
+    /// Make a ticket: leave to store one dump, for a worker that has no rights of its own
+    Ticket(ticket::Ticket),
+    /// Is the copy of a store fresh? With --copy, what is missing is copied
+    Replica(replica::Replica),
     /// What can be restored: dumps, their age, how far each was proven
     Dumps(dumps::Dumps),
     /// Prove a dump up to a level and keep the record beside it
     Verify(dumps::Verify),
     /// Find what killed backups left in a store; removes it only with --apply
     Sweep(sweep::Sweep),
+    /// What a job's retention lets go, and why the rest stays; removes it only with --apply
+    Prune(prune::Prune),
+    /// Who is backing up which database now; take it away from one that is stuck
+    Lease(lease::Lease),
     /// Restore a dump into a new database; never into one that exists
     Restore(backup::Restore),
     /// A restored database takes the live one's name; the live one is kept under another
@@ -133,9 +145,13 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Report(report) => report.run(common),
         Command::Journal(journal) => journal.run(common),
         Command::Backup(backup) => backup.run(common),
+        Command::Ticket(ticket) => ticket.run(common),
+        Command::Replica(replica) => replica.run(common),
         Command::Dumps(dumps) => dumps.run(common),
         Command::Verify(verify) => verify.run(common),
         Command::Sweep(sweep) => sweep.run(common),
+        Command::Prune(prune) => prune.run(common),
+        Command::Lease(lease) => lease.run(common),
         Command::Restore(restore) => restore.run(common),
         Command::Swap(swap) => swap.run(common),
         Command::Unswap(unswap) => unswap.run(common),

@@ -6,6 +6,7 @@
 mod environment;
 mod job;
 mod read;
+mod retention;
 mod store;
 mod system;
 
@@ -14,16 +15,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use environment::{Environment, Fingerprint, Key};
-pub use job::{Ensure, Job, Naming};
-pub use store::Store;
+pub use job::{Ensure, Globals, Job, Naming};
+pub use store::{Promise, Rights, Store};
 pub use system::System;
 
 use crate::port::{self, Context};
 use crate::report::diagnostic::{Diagnostic, Severity, Source, suggest};
 use crate::report::{Report, Result};
 use crate::store::local::Local;
+use crate::store::post::Post;
 use crate::store::s3::S3;
+use crate::store::ticket::Ticket;
 use crate::system::notify::{self, Channel};
+use crate::system::secret::Secret;
 
 /// Everything the configuration knows, validated.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +42,8 @@ pub struct Inventory {
     pub systems: BTreeMap<String, System>,
     /// Where dumps are kept.
     pub stores: BTreeMap<String, Store>,
+    /// What is said of each of them beyond how it is opened.
+    pub promises: BTreeMap<String, Promise>,
     /// Who can open them.
     pub keys: BTreeMap<String, Key>,
     /// What is to be backed up, how and to where. Jobs that are `absent` are among them; [`Inventory::job`] refuses them.
@@ -139,6 +145,13 @@ impl Inventory {
         Ok(match self.store(name)? {
             Store::S3(settings) => Arc::new(S3::new(settings.clone(), cx)?),
             Store::Local(settings) => Arc::new(Local::new(settings.clone())),
+            Store::Post(settings) => {
+                let ticket = match &settings.ticket {
+                    Secret::File(path) => Ticket::read(path)?,
+                    secret => Ticket::parse(&secret.read_text(&format!("ticket of store {name}"), cx)?)?,
+                };
+                Arc::new(Post::new(ticket, settings.spool.clone().unwrap_or_else(std::env::temp_dir), cx)?)
+            }
         })
     }
 

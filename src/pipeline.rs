@@ -3,11 +3,11 @@
 //! A backup is a chain of blocking reads, pulled by the store; a restore is the same chain backwards:
 //!
 //! ```text
-//! pg_dump → hash, inspect → gzip → openpgp → hash → gate → store.put        then the manifest
-//! store.get → hash → openpgp → gunzip → hash, inspect → gate → whoever restores
+//! pg_dump → hash, inspect → gzip or zstd → openpgp → hash → gate → store.put        then the manifest
+//! store.get → hash → openpgp → gunzip or unzstd → hash, inspect → gate → whoever restores
 //! ```
 //!
-//! What needs threads (gzip, gpg) keeps them inside itself, behind bounded queues, and joins them when its stream is dropped. An end of file
+//! What needs threads (gzip, zstd, gpg) keeps them inside itself, behind bounded queues, and joins them when its stream is dropped. An end of file
 //! is a promise: every stage returns an error where it cannot keep it, and the gate returns `Ok(0)` only when all of them did.
 //!
 //! | file | what |
@@ -15,24 +15,53 @@
 //! | [`backup`] [`restore`] | the two chains |
 //! | [`verify`] | proof levels L0 to L4 and their records |
 //! | [`catalogue`] | which dumps there are, which to take, what nobody owns |
+//! | [`history`] | whether a dump is of the size that is to be expected |
+//! | [`retention`] | which dumps may go |
+//! | [`lease`] | one job per database at a time, across hosts |
 //! | [`manifest`] | what is written beside a dump |
-//! | [`gzip`] [`openpgp`] | the filters |
+//! | [`gzip`] [`zstd`] [`openpgp`] | the filters |
+//! | `ahead` | keeps the server going while a compressor is busy |
 //! | [`inspect`] | counts a dump as it goes by, and sees whether it is whole |
 //! | [`seam`] | what the chains are joined with |
 //!
 //! The commit protocol: the object first, its manifest last; no manifest, no dump.
 
+mod ahead;
 pub mod backup;
 pub mod catalogue;
 pub mod gzip;
+pub mod history;
 pub mod inspect;
+pub mod lease;
 pub mod manifest;
 pub mod openpgp;
+pub mod replica;
 pub mod restore;
+pub mod retention;
 pub mod seam;
 pub mod verify;
+pub mod zstd;
 
 pub use manifest::Manifest;
+
+use crate::port::Filter;
+use manifest::Compression;
+
+/// What compresses, at a level of [`Compression::levels`].
+fn packer(compression: Compression, level: u32) -> Box<dyn Filter> {
+    match compression {
+        Compression::Gzip => Box::new(gzip::Gzip { level, ..gzip::Gzip::default() }),
+        Compression::Zstd => Box::new(zstd::Zstd { level, ..zstd::Zstd::default() }),
+    }
+}
+
+/// What undoes it.
+fn unpacker(compression: Compression) -> Box<dyn Filter> {
+    match compression {
+        Compression::Gzip => Box::new(gzip::Gunzip),
+        Compression::Zstd => Box::new(zstd::Unzstd),
+    }
+}
 
 /// What manifests and proofs say made them.
 pub const TOOL: &str = concat!("lifeboat ", env!("CARGO_PKG_VERSION"));

@@ -77,11 +77,22 @@ pub trait Store: Send + Sync {
     /// Removes one object. Removing what is not there is not an error.
     fn delete(&self, key: &str, cx: &Context) -> Result<()>;
 
+    /// Removes one object for good: every older version of it too, where the store keeps versions.
+    fn erase(&self, key: &str, cx: &Context) -> Result<()> {
+        self.delete(key, cx)
+    }
+
     /// Uploads begun and left, whoever began them.
     fn unfinished(&self, cx: &Context) -> Result<Vec<Unfinished>>;
 
     /// Takes one of them back.
     fn abort(&self, upload: &Unfinished, cx: &Context) -> Result<()>;
+
+    /// The one dump it takes, for a store that can be written to and not looked into: who gave the ticket made the name and saw that it is
+    /// free. `None` for every other store.
+    fn reserved(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Where people are told.
@@ -167,6 +178,8 @@ pub struct Meter {
     /// Nanoseconds from start to the last byte; grows until done.
     elapsed: AtomicU64,
     done: AtomicBool,
+    /// Nanoseconds that whoever reads this stage's output spent waiting for it.
+    waited: AtomicU64,
 }
 
 impl Meter {
@@ -175,6 +188,11 @@ impl Meter {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.elapsed.store(nanos, Ordering::Relaxed);
+    }
+
+    /// Whoever reads this stage's output waited so long for it.
+    pub fn wait(&self, time: Duration) {
+        self.waited.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// How many there will be, where that is known.
@@ -197,6 +215,9 @@ impl Meter {
             bytes: self.bytes.load(Ordering::Relaxed),
             expected: (expected > 0).then_some(expected),
             seconds: elapsed.as_secs_f64(),
+            waited: Some(self.waited.load(Ordering::Relaxed))
+                .filter(|nanos| *nanos > 0)
+                .map(|nanos| Duration::from_nanos(nanos).as_secs_f64()),
             done,
         }
     }
@@ -214,6 +235,9 @@ pub struct Reading {
     pub expected: Option<u64>,
     /// From its start until now, or until its last byte once done.
     pub seconds: f64,
+    /// Seconds of those in which whoever reads this stage's output waited for it; of the last stage nobody reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited: Option<f64>,
     /// It ended well.
     pub done: bool,
 }
@@ -224,6 +248,22 @@ impl Reading {
     pub fn megabytes_per_second(&self) -> f64 {
         if self.seconds > 0.0 { self.bytes as f64 / 1e6 / self.seconds } else { 0.0 }
     }
+}
+
+/// How many seconds each stage of a chain held up the others, given in the order of the bytes: its output was waited for, and it did not
+/// wait for the output of the stage before. They add up to the time of the whole; the greatest is the bottleneck's. `None` where the
+/// waiting was not measured.
+pub fn held_up(stages: &[Reading]) -> Vec<Option<f64>> {
+    let measured = stages.iter().any(|stage| stage.waited.is_some());
+    let mut before = 0.0;
+    let held = stages.iter().map(|stage| {
+        let waited = stage.waited.unwrap_or(stage.seconds);
+        let own = waited - before;
+        before = waited;
+        // What is buffered between two stages can make a few milliseconds less than none.
+        measured.then_some(own.max(0.0))
+    });
+    held.collect()
 }
 
 /// The meters of one piece of work, in the order the stages were put together.
@@ -240,6 +280,7 @@ impl Meters {
             started: Instant::now(),
             elapsed: AtomicU64::new(0),
             done: AtomicBool::new(false),
+            waited: AtomicU64::new(0),
         });
         self.lock().push(Arc::clone(&meter));
         meter
@@ -265,4 +306,24 @@ pub fn who() -> String {
     let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
     let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
     format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage(seconds: f64, waited: Option<f64>) -> Reading {
+        Reading { name: "x".into(), bytes: 1, expected: None, seconds, waited, done: true }
+    }
+
+    #[test]
+    fn the_stage_that_was_waited_for_while_it_did_not_wait_is_the_bottleneck() {
+        // gzip is slow: everything behind it waits for it, and it hardly waits for pg_dump.
+        let stages = [stage(10.0, Some(1.0)), stage(10.0, Some(9.0)), stage(10.0, Some(9.5)), stage(10.0, None)];
+        assert_eq!(held_up(&stages), [Some(1.0), Some(8.0), Some(0.5), Some(0.5)]);
+        // A slow store: nobody waits but pg_dump, for its output to be taken.
+        let stages = [stage(10.0, Some(0.25)), stage(10.0, Some(0.125)), stage(10.0, None)];
+        assert_eq!(held_up(&stages), [Some(0.25), Some(0.0), Some(9.875)]);
+        assert_eq!(held_up(&[stage(3.0, None), stage(4.0, None)]), [None, None], "an older manifest");
+    }
 }

@@ -8,10 +8,13 @@ pub mod fact;
 pub mod hands;
 pub mod journal;
 pub mod live;
+pub mod online;
 pub mod overview;
 pub mod person;
+pub mod replica;
 pub mod report;
 pub mod state;
+pub mod ticket;
 pub mod walk;
 
 use std::fs;

@@ -1,7 +1,9 @@
 //! Where dumps are kept. Each store is one file behind [`crate::port::Store`]; one conformance suite runs against all of them.
 
 pub mod local;
+pub mod post;
 pub mod s3;
+pub mod ticket;
 
 use crate::report::{Report, Result};
 

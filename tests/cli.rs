@@ -3,6 +3,6 @@
 mod bad_input;
 mod journal;
 mod secrets;
-mod stand;
+pub mod stand;
 mod stock;
 mod surface;

@@ -9,18 +9,24 @@
     reason = "tests may stop at once"
 )]
 
+mod bench;
 mod r#box;
 mod cli;
 mod demo;
+mod jobs;
 mod kills;
+mod lease;
 mod memory;
+mod peers;
 mod picture;
 mod pipeline;
 mod postgres;
 mod resume;
 mod samples;
+mod soak;
 mod stage;
 mod store;
+mod traps;
 mod tui;
 mod victim;
 mod walls;

@@ -4,6 +4,7 @@ mod backup;
 mod catalogue;
 pub mod keys;
 mod openpgp;
+mod retention;
 mod server;
 mod shelf;
 

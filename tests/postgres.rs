@@ -17,7 +17,7 @@ fn dump(shop: &Shop, layout: Layout) -> Stream {
 }
 
 fn target(into: &str, layout: Layout) -> Target<'_> {
-    Target { into, dump: "test", layout, client_major: 15 }
+    Target { into, dump: "test", layout, client_major: 15, server_major: 15 }
 }
 
 // D1, B11
@@ -122,7 +122,7 @@ fn spawn_user(shop: &Shop, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u3
 
 fn settings_of(database: &str) -> String {
     format!(
-        "SELECT concat_ws('; ', pg_get_userbyid(datdba), (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(datacl) a), \
+        "SELECT concat_ws('; ', pg_get_userbyid(datdba), shobj_description(oid, 'pg_database'), (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(datacl) a), \
          (SELECT string_agg(concat(setrole, setconfig::text), ',' ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid)) \
          FROM pg_database d WHERE datname = '{database}'"
     )

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lifeboat::config::{self, Ensure, Store};
+use lifeboat::pipeline::manifest::Compression;
 use lifeboat::report::diagnostic::{Diagnostic, Source, render};
 use lifeboat::runbook::plan::Plan;
 use lifeboat::runbook::{self, Library};
-use lifeboat::store::s3::{Checksum, Credentials};
+use lifeboat::store::s3::{Checksum, Conditional, Credentials, Encryption, Lock, LockMode};
 use lifeboat::system::postgres::Tls;
 use lifeboat::system::secret::Secret;
 
@@ -144,13 +145,28 @@ fn a_good_configuration_means_what_it_says() {
     assert_eq!((bucket.prefix.as_str(), bucket.endpoint.as_deref()), ("orders/", Some("http://127.0.0.1:9000")));
     assert_eq!((bucket.path_style, bucket.part_size, bucket.concurrency, bucket.checksum), (true, 32 << 20, 8, Checksum::None));
     assert_eq!(bucket.credentials, Credentials::File("/etc/lifeboat/s3.json".into()));
+    let Store::S3(aws) = inventory.store("aws").unwrap() else { panic!("no S3") };
+    assert_eq!((aws.storage_class.as_deref(), &aws.encryption), (Some("STANDARD_IA"), &Some(Encryption::Kms(Some("alias/backup".into())))));
+    assert_eq!(aws.lock, Some(Lock { mode: LockMode::Governance, days: 30 }));
+    assert_eq!((aws.conditional, aws.attempts, aws.stuck_after.as_secs()), (Conditional::Yes, 8, 120));
+    assert_eq!((bucket.conditional, bucket.attempts, bucket.stuck_after.as_secs()), (Conditional::Probe, 5, 60));
     assert_eq!(inventory.key("team").unwrap().public, [here.join("keys/a.asc"), "/etc/lifeboat/b.asc".into()]);
     let weekly = inventory.job("orders-weekly").unwrap();
     assert_eq!(weekly.ensure, Ensure::Disabled);
     let at = "2026-11-21T03:05:59Z".parse().unwrap();
-    assert_eq!(weekly.naming.name("production", &weekly.name, at), "weekly/orders-weekly-20261121T0305Z.dump.gz.gpg");
+    assert_eq!(weekly.object("production", Some("orders"), at), "weekly/orders-weekly-20261121T0305Z.dump.zst.gpg");
+    assert_eq!((weekly.compression, weekly.level), (Compression::Zstd, 19));
     let nightly = inventory.job("orders").unwrap();
-    assert_eq!(nightly.naming.name(&inventory.environment.stage, &nightly.name, at), "production-202611210305.sql.gz.gpg");
+    assert_eq!(nightly.object(&inventory.environment.stage, Some("orders"), at), "production-202611210305.sql.gz.gpg");
+    assert_eq!((nightly.lease.as_secs(), weekly.lease.as_secs()), (900, 600));
+    let server = inventory.job("server").unwrap();
+    assert_eq!(server.object("production", Some("orders"), at), "production-orders-202611210305.sql.gz.gpg");
+    assert_eq!(server.object("production", None, at), "production-globals-202611210305.sql.gz.gpg");
+    assert_eq!(server.databases.as_ref().unwrap().exclude, ["*_test", "postgres"]);
+    assert!(server.globals.unwrap().role_passwords);
+    let [far, pod] = ["far", "pod"].map(|name| inventory.system(name).unwrap().postgres().clone());
+    assert_eq!((far.bin.len(), far.through.unwrap().shell), (2, true));
+    assert_eq!(pod.through.as_ref().map(|through| (through.command.len(), through.shell)), Some((6, true)));
     assert_eq!(inventory.runbooks, Some(here.join("runbooks")));
 }
 

@@ -65,6 +65,7 @@ pub fn settings(cluster: &Cluster, password: &Path) -> Settings {
         maintenance: "postgres".into(),
         owner: None,
         tls: Tls::Disable,
-        bin: None,
+        bin: Vec::new(),
+        through: None,
     }
 }

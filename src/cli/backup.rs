@@ -1,14 +1,18 @@
 //! Making a dump and restoring one: runs of one step, through the same door as every runbook.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
-use super::world::World;
-use super::{Common, dumps};
+use super::world::{self, World};
+use super::{Common, dumps, plain, print, ticket};
+use crate::port::{Reading, held_up};
 use crate::report::Result;
 use crate::run::person::Unattended;
+use crate::run::report::RunReport;
 use crate::run::{self, Live};
 use crate::runbook::plan::{Action, Check, Plan, Probe, Step, Verify, Work};
 
@@ -17,6 +21,12 @@ use crate::runbook::plan::{Action, Check, Plan, Probe, Step, Verify, Work};
 pub struct Backup {
     /// The job, as the configuration names it
     job: String,
+    /// Store it with a ticket of `lifeboat ticket` instead of with rights of one's own; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    ticket: Option<PathBuf>,
+    /// Where the dump waits, encrypted, until its length is known (with --ticket); else the system's temporary directory
+    #[arg(long, value_name = "DIR", requires = "ticket")]
+    spool: Option<PathBuf>,
 }
 
 /// Restore a dump into a new database.
@@ -30,15 +40,57 @@ pub struct Restore {
     /// The job that made it, where more than one could have
     #[arg(long)]
     job: Option<String>,
+    /// The database, where the job dumps several
+    #[arg(long, value_name = "NAME")]
+    database: Option<String>,
 }
 
 impl Backup {
     pub fn run(&self, common: &Common) -> Result<ExitCode> {
-        let world = World::open(common)?;
+        let mut world = World::open(common)?;
         world.inventory.job(&self.job)?;
+        if let Some(path) = &self.ticket {
+            world = ticket::spend(world, ticket::read(path)?, &self.job, self.spool.clone())?;
+        }
         let live = start(&world, &self.job)?;
-        world.conclude(&live, common)
+        let verdict = world.follow(&live);
+        let readings = live.readings();
+        if common.json {
+            let report = RunReport::of(&live.plan(), &live.state(), &live.head());
+            print::json(&Told { report, stages: &readings })?;
+        }
+        let code = world::judge(verdict, &live)?;
+        for line in stages(&readings) {
+            plain::say(&line);
+        }
+        Ok(code)
     }
+}
+
+/// What `--json` says: the report of the run, and where its time went.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    report: RunReport,
+    stages: &'a [Reading],
+}
+
+/// Where the time of a chain went: a line for each stage, the bottleneck marked.
+pub fn stages(readings: &[Reading]) -> Vec<String> {
+    let held = held_up(readings);
+    let whole: f64 = held.iter().flatten().sum();
+    let most = held.iter().flatten().copied().fold(0.0, f64::max);
+    let line = |(reading, held): (&Reading, &Option<f64>)| {
+        let amount = format!("{:<8} {:>9} {:>7.1} MB/s", reading.name, print::size(reading.bytes), reading.megabytes_per_second());
+        match held {
+            Some(held) if whole > 0.0 => {
+                let mark = if *held >= most { "  the bottleneck" } else { "" };
+                format!("{amount} {held:>7.1} s {:>3.0} %{mark}", held / whole * 100.0)
+            }
+            _ => amount,
+        }
+    };
+    readings.iter().zip(&held).map(line).collect()
 }
 
 /// A backup as a run of one step.
@@ -51,7 +103,7 @@ pub fn start(world: &World, job: &str) -> Result<Live> {
 impl Restore {
     pub fn run(&self, common: &Common) -> Result<ExitCode> {
         let world = World::open(common)?;
-        let (job, dump) = dumps::locate(&world, self.job.as_deref(), &self.dump)?;
+        let (job, dump) = dumps::locate(&world, self.job.as_deref(), self.database.as_deref(), &self.dump)?;
         let probe = Probe::Restored { job: job.clone(), dump: dump.clone(), database: self.into.clone() };
         let check = Check { title: format!("{} holds what the dump holds", self.into), probe, within: None };
         let work = Work::Restore { job, dump: dump.clone(), into: self.into.clone() };

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::Zoned;
 
+use super::world::World;
 use super::{Common, plain, print};
 use crate::config::{self, Inventory};
 use crate::report::diagnostic::{Diagnostic, Source, render};
@@ -19,6 +20,9 @@ use crate::runbook::{self, Names};
 pub struct Check {
     /// Configurations and runbooks; without any, the configuration in use and every runbook it can run
     files: Vec<PathBuf>,
+    /// Ask every store, system and key too: reachable, the one that is meant, with the rights it should have and no others
+    #[arg(long, conflicts_with = "files")]
+    online: bool,
 }
 
 impl Check {
@@ -39,7 +43,7 @@ impl Check {
         }
         let lines = render(&problems, std::io::stderr().is_terminal());
         lines.lines().for_each(plain::say_styled);
-        if common.json {
+        if common.json && (!self.online || problems.iter().any(Diagnostic::is_error)) {
             print::json(&problems)?;
         }
         let errors = problems.iter().filter(|problem| problem.is_error()).count();
@@ -47,11 +51,34 @@ impl Check {
             plain::say(&format!("{errors} error{} in {} file{}", plural(errors), checked.len(), plural(checked.len())));
             return Ok(ExitCode::from(Kind::Usage.exit_code()));
         }
+        if self.online {
+            return online(common);
+        }
         if !common.json {
             checked.iter().try_for_each(|name| print::line(&format!("ok  {name}")))?;
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What only asking can tell (D9).
+fn online(common: &Common) -> Result<ExitCode> {
+    let world = World::open(common)?;
+    let found = world.engine.online(&world.cx);
+    if common.json {
+        print::json(&found)?;
+    } else {
+        let word = |held| if held { "ok" } else { "FAILED" }.to_owned();
+        let rows: Vec<Vec<String>> =
+            found.iter().map(|seen| vec![word(seen.held), seen.subject.clone(), seen.what.clone(), seen.words.clone()]).collect();
+        print::table(&["STATE", "WHOM", "WHAT", "SEEN"], &rows)?;
+    }
+    let failed = found.iter().filter(|finding| !finding.held).count();
+    if failed == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    plain::say(&format!("{failed} of {} checks failed", found.len()));
+    Ok(ExitCode::from(Kind::Refused.exit_code()))
 }
 
 fn plural(count: usize) -> &'static str {

@@ -77,8 +77,8 @@ impl Demo {
         say("02:00  The nightly backup, through the engine that restores will use.");
         let live = backup::start(world, JOB)?;
         world.follow(&live)?;
-        for reading in live.readings() {
-            say(&format!("     {:<8} {:>9} {:>7.1} MB/s", reading.name, print::size(reading.bytes), reading.megabytes_per_second()));
+        for line in backup::stages(&live.readings()) {
+            say(&format!("     {line}"));
         }
         Ok(())
     }

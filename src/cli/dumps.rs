@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::world::World;
 use super::{Common, plain, print};
 use crate::config::Job;
-use crate::pipeline::catalogue::Selector;
+use crate::pipeline::catalogue::{Listing, Selector};
 use crate::pipeline::manifest::Dump;
 use crate::report::{Report, Result};
 
@@ -30,6 +30,9 @@ pub struct Verify {
     /// The job that made it, where more than one could have
     #[arg(long)]
     job: Option<String>,
+    /// The database, where the job dumps several
+    #[arg(long, value_name = "NAME")]
+    database: Option<String>,
 }
 
 fn level(text: &str) -> Result<u8, String> {
@@ -40,10 +43,11 @@ fn level(text: &str) -> Result<u8, String> {
 impl Dumps {
     pub fn run(&self, common: &Common) -> Result<ExitCode> {
         let world = World::open(common)?;
-        let mut dumps = Vec::new();
+        let (mut dumps, mut partial) = (Vec::new(), Vec::new());
         for job in meant(&world, self.job.as_deref())? {
             let listing = world.engine.listing(&job.name, &world.cx)?;
             listing.problems.iter().for_each(|problem| plain::tell(&problem.report));
+            partial.extend(self::partial(&listing));
             dumps.extend(listing.dumps);
         }
         if common.json {
@@ -51,21 +55,48 @@ impl Dumps {
             print::json(&rows)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let rows: Vec<Vec<String>> = dumps.iter().map(row).collect();
-        print::table(&["DUMP", "JOB", "AGE", "SIZE", "ROWS", "PROVEN"], &rows)?;
+        // Where there is only one database there is nothing to tell apart.
+        let subjects: std::collections::BTreeSet<_> = dumps.iter().map(|dump| dump.manifest.database()).collect();
+        let several = subjects.len() > 1;
+        let rows: Vec<Vec<String>> = dumps.iter().map(|dump| row(dump, several)).collect();
+        let database: &[&str] = if several { &["DATABASE"] } else { &[] };
+        print::table(&[&["DUMP", "JOB"], database, &["AGE", "SIZE", "ROWS", "PROVEN"]].concat(), &rows)?;
+        for words in partial {
+            plain::say(&words);
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn row(dump: &Dump) -> Vec<String> {
+/// What a dump is of: a database, or the roles and tablespaces of its server.
+fn subject(database: Option<&str>) -> String {
+    database.map_or_else(|| "(globals)".to_owned(), |name| name.chars().filter(|c| !c.is_control()).collect())
+}
+
+/// Groups that lack a member, in words: their dumps are good, each for its own database.
+fn partial(listing: &Listing) -> Vec<String> {
+    let groups = listing.groups();
+    let lacking = groups.iter().filter(|group| !group.missing.is_empty());
+    let words = lacking.map(|group| {
+        let missing: Vec<String> = group.missing.iter().map(|member| subject(member.database.as_deref())).collect();
+        let there = group.dumps.iter().map(|dump| dump.manifest.object.as_str()).collect::<Vec<_>>().join(", ");
+        format!("{there}: not to be restored as a group, {} is missing", missing.join(", "))
+    });
+    words.collect()
+}
+
+fn row(dump: &Dump, several: bool) -> Vec<String> {
     let manifest = &dump.manifest;
     let proven = dump.proven().map_or("not yet".into(), |proof| proof.level.to_string());
     let age = age(Timestamp::now().duration_since(manifest.snapshot_at));
-    vec![manifest.object.clone(), manifest.job.clone(), age, print::size(manifest.stored.bytes), manifest.rows().to_string(), proven]
+    let mut row = vec![manifest.object.clone(), manifest.job.clone()];
+    row.extend(several.then(|| subject(manifest.database())));
+    row.extend([age, print::size(manifest.stored.bytes), manifest.rows().to_string(), proven]);
+    row
 }
 
 /// `45s`, `12m`, `5h`, `3d`.
-fn age(age: SignedDuration) -> String {
+pub fn age(age: SignedDuration) -> String {
     match age.as_secs() {
         ..60 => format!("{}s", age.as_secs()),
         60..3600 => format!("{}m", age.as_mins()),
@@ -77,7 +108,7 @@ fn age(age: SignedDuration) -> String {
 impl Verify {
     pub fn run(&self, common: &Common) -> Result<ExitCode> {
         let world = World::open(common)?;
-        let (job, dump) = locate(&world, self.job.as_deref(), &self.dump)?;
+        let (job, dump) = locate(&world, self.job.as_deref(), self.database.as_deref(), &self.dump)?;
         world.engine.verify(&job, &dump, self.level, &world.cx)?;
         if common.json {
             print::json(&world.engine.dump(&job, &dump, &world.cx)?.proofs)?;
@@ -97,7 +128,7 @@ fn meant<'a>(world: &'a World, job: Option<&str>) -> Result<Vec<&'a Job>> {
 }
 
 /// Which job's dump is meant, and its name.
-pub fn locate(world: &World, job: Option<&str>, wanted: &str) -> Result<(String, String)> {
+pub fn locate(world: &World, job: Option<&str>, database: Option<&str>, wanted: &str) -> Result<(String, String)> {
     let selector = Selector::parse(wanted);
     let jobs = meant(world, job)?;
     if jobs.len() > 1 && !matches!(selector, Selector::Name(_)) {
@@ -107,7 +138,8 @@ pub fn locate(world: &World, job: Option<&str>, wanted: &str) -> Result<(String,
     let mut nowhere: Option<Report> = None;
     for job in jobs {
         let listing = world.engine.listing(&job.name, &world.cx)?;
-        match listing.pick(&selector, None, Timestamp::now()) {
+        let database = world.engine.meant_database(job, database, &listing)?;
+        match listing.pick(&selector, database.as_deref(), None, Timestamp::now()) {
             Ok(picked) => return Ok((job.name.clone(), picked.dump.manifest.object.clone())),
             // It is there, and something is wrong with it: that says more than that it is no other job's.
             Err(report) if listing.problems.iter().any(|problem| problem.object == wanted) => return Err(report),
@@ -126,15 +158,22 @@ pub fn status(common: &Common) -> Result<ExitCode> {
     let mut alarms = 0;
     let mut rows = Vec::new();
     for job in world.inventory.present() {
-        let listing = world.engine.listing(&job.name, &world.cx);
-        let picked = listing.as_ref().map_err(Clone::clone).and_then(|listing| listing.pick(&Selector::Latest, None, Timestamp::now()));
-        let (word, name, detail) = match (&listing, picked) {
-            (Err(report), _) => ("UNKNOWN", String::new(), report.to_string()),
-            (Ok(_), Err(report)) => ("NONE", String::new(), report.to_string()),
-            (Ok(_), Ok(picked)) => judge(picked.dump, &picked.passed_over, job.max_age),
+        for (name, word, dump, detail) in states(&world, job) {
+            alarms += usize::from(word != "OK");
+            rows.push((name, word, dump, detail));
+        }
+    }
+    for store in world.engine.replicated() {
+        // D7: a replica that cannot be looked at is not known to be fresh.
+        let (word, newest, detail) = match world.engine.replica(&store, &world.cx) {
+            Ok(found) => {
+                let word = if found.comparison.is_fresh() { "OK" } else { "STALE" };
+                (word, found.comparison.newest.clone().unwrap_or_default(), found.words())
+            }
+            Err(report) => ("UNKNOWN", String::new(), report.to_string()),
         };
         alarms += usize::from(word != "OK");
-        rows.push((job.name.clone(), word, name, detail));
+        rows.push((format!("replica of {store}"), word, newest, detail));
     }
     let total = rows.len();
     if common.json {
@@ -150,8 +189,37 @@ pub fn status(common: &Common) -> Result<ExitCode> {
     if alarms == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    plain::say(&format!("{alarms} of {total} jobs need attention"));
+    plain::say(&format!("{alarms} of {total} need attention"));
     Ok(ExitCode::from(crate::report::Kind::Refused.exit_code()))
+}
+
+/// The state of a job: one for each database it dumped where there are several, and one more where the newest group lacks a member.
+fn states(world: &World, job: &Job) -> Vec<(String, &'static str, String, String)> {
+    let listing = match world.engine.listing(&job.name, &world.cx) {
+        Ok(listing) => listing,
+        Err(report) => return vec![(job.name.clone(), "UNKNOWN", String::new(), report.to_string())],
+    };
+    let of = |name: String, listing: &Listing, database: Option<&str>| {
+        let (word, dump, detail) = match listing.pick(&Selector::Latest, database, None, Timestamp::now()) {
+            Ok(picked) => judge(picked.dump, &picked.passed_over, job.max_age),
+            Err(report) => ("NONE", String::new(), report.to_string()),
+        };
+        (name, word, dump, detail)
+    };
+    let groups = listing.groups();
+    if !job.is_grouped() || groups.is_empty() {
+        let meant = world.engine.meant_database(job, None, &listing).ok().flatten();
+        return vec![of(job.name.clone(), &listing, meant.as_deref())];
+    }
+    // What the last run was to dump; a database that is gone since is no alarm.
+    let newest = groups.first().map(|group| group.group.members.as_slice()).unwrap_or_default();
+    let each = newest.iter().map(|member| {
+        let database = member.database.as_deref();
+        of(format!("{} {}", job.name, subject(database)), &listing.part(database), None)
+    });
+    let lacking = partial(&listing).into_iter().take(groups.first().map_or(0, |group| usize::from(!group.missing.is_empty())));
+    let lacking = lacking.map(|words| (job.name.clone(), "PARTIAL", String::new(), words));
+    each.chain(lacking).collect()
 }
 
 /// The newest good dump, judged: what is newer and bad is an alarm too.

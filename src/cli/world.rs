@@ -147,12 +147,7 @@ impl World {
         if common.json {
             print::json(&RunReport::of(&live.plan(), &live.state(), &live.head()))?;
         }
-        match verdict? {
-            Verdict::Proven => Ok(ExitCode::SUCCESS),
-            Verdict::Unproven => Err(Report::refused("the run went to its end, but not every step was proven")
-                .hint(format!("lifeboat report {}", live.state().run))),
-            Verdict::Aborted => Err(Report::new(crate::report::Kind::Cancelled, "the run was aborted")),
-        }
+        judge(verdict, live)
     }
 
     fn interrupt_on_signals(&self, live: Live) {
@@ -172,6 +167,18 @@ impl World {
                 }
             }
         });
+    }
+}
+
+/// The exit code of what a run reached.
+pub fn judge(verdict: Result<Verdict>, live: &Live) -> Result<ExitCode> {
+    match verdict? {
+        Verdict::Proven => Ok(ExitCode::SUCCESS),
+        Verdict::Unproven => {
+            Err(Report::refused("the run went to its end, but not every step was proven")
+                .hint(format!("lifeboat report {}", live.state().run)))
+        }
+        Verdict::Aborted => Err(Report::new(crate::report::Kind::Cancelled, "the run was aborted")),
     }
 }
 

@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::environment::{environment, key};
 use super::job::{Uses, job};
-use super::store::store;
+use super::store::{promise, store};
 use super::system::{channel, system};
 use super::{Environment, Inventory, Job};
 use crate::report::diagnostic::{Diagnostic, Source, suggest};
@@ -32,7 +32,10 @@ fn all(fields: &mut Fields<'_>, reading: &Reading, path: PathBuf) -> Option<Inve
     let environment: Option<Environment> = fields.must("environment").and_then(|value| value.table(environment));
     let vars = fields.take("vars").and_then(|value| value.table(|fields| Some(vars(fields)))).unwrap_or_default();
     let systems = named(fields, "system", |name, fields| system(name, fields, reading));
-    let stores = named(fields, "store", |_, fields| store(fields, reading));
+    let stores = named(fields, "store", |_, fields| {
+        let promise = promise(fields);
+        store(fields, reading).map(|store| (store, promise))
+    });
     let keys = named(fields, "key", |name, fields| key(name, fields, reading));
     let channels = named(fields, "channel", |_, fields| channel(fields, reading));
     let jobs = named(fields, "job", job);
@@ -41,12 +44,23 @@ fn all(fields: &mut Fields<'_>, reading: &Reading, path: PathBuf) -> Option<Inve
     let (runs, runbooks) = (directory("runs"), directory("runbooks"));
     let uses = jobs.values.values().map(|(_, uses)| uses);
     resolve(fields, uses, [("system", &systems.names), ("store", &stores.names), ("key", &keys.names)]);
+    for (name, (_, (_, replica))) in &stores.values {
+        let Some(replica) = replica else { continue };
+        if replica.get_ref() == name {
+            fields.add(Problem::error(replica.span(), "a store is no replica of itself".to_owned()));
+        } else if !stores.names.contains(replica.get_ref()) {
+            let hint = suggest(replica.get_ref(), stores.names.iter().map(String::as_str));
+            let problem = Problem::error(replica.span(), format!("there is no store `{}`", replica.get_ref()));
+            fields.add(problem.hint(hint.unwrap_or_else(|| format!("[store.{}]", replica.get_ref()))));
+        }
+    }
     Some(Inventory {
         path,
         environment: environment?,
         vars,
         systems: systems.values,
-        stores: stores.values,
+        promises: stores.values.iter().map(|(name, (_, (promise, _)))| (name.clone(), promise.clone())).collect(),
+        stores: stores.values.into_iter().map(|(name, (store, _))| (name, store)).collect(),
         keys: keys.values,
         channels: channels.values,
         jobs: jobs.values.into_iter().map(|(name, (job, _))| (name, job)).collect::<BTreeMap<String, Job>>(),

@@ -1,8 +1,10 @@
 //! `[system.NAME]` and `[channel.NAME]`: what is backed up and asked, and where people are told.
 
+use std::path::PathBuf;
+
 use super::read::Reading;
-use crate::report::written::{Fields, Value};
-use crate::system::postgres::Tls;
+use crate::report::written::{Fields, FromToml, Value};
+use crate::system::postgres::{Through, Tls};
 use crate::system::{notify, postgres};
 
 /// What is backed up, asked and restored. A new engine is a new file in `system` and a line here.
@@ -36,10 +38,41 @@ fn postgres(name: String, fields: &mut Fields<'_>, reading: &Reading) -> Option<
     let password = fields.take("password").and_then(|value| reading.secret(&value, &["file", "command", "env"]));
     let owner = fields.take("owner").and_then(|value| plain(&value));
     let tls = fields.take("tls");
-    let bin = fields.take("bin").and_then(|value| reading.path(&value));
+    let through = fields.take("through").and_then(|value| through(&value, reading));
+    let bin = fields.take("bin").and_then(|value| bin(&value, through.is_some(), reading)).unwrap_or_default();
+    if let (Some(value), Some(_)) = (fields.take("password"), &through) {
+        let problem = value.problem("a password would cross to the far end of `through` in its arguments, for everybody there to see");
+        value.add(
+            problem.label("has to stay here").hint("leave it out; over there ~/.pgpass or peer authentication lets pg_dump in".to_owned()),
+        );
+    }
     let host = host?;
     let tls = tls_of(&host, tls.as_ref());
-    Some(postgres::Settings { name, host, port, user: user?, password, database: database?, maintenance, owner, tls: tls?, bin })
+    Some(postgres::Settings { name, host, port, user: user?, password, database: database?, maintenance, owner, tls: tls?, bin, through })
+}
+
+/// One directory or several. At the far end of a prefix they are not relative to anything here.
+fn bin(value: &Value<'_>, far: bool, reading: &Reading) -> Option<Vec<PathBuf>> {
+    let items = if value.is_array() { value.items()? } else { vec![value.clone()] };
+    let one = |item: &Value<'_>| match item.as_str() {
+        Some(text) if far && !text.starts_with('/') => item.reject(item.problem("a path at the far end of `through` begins with `/`")),
+        _ => reading.path(item),
+    };
+    let paths: Vec<Option<PathBuf>> = items.iter().map(one).collect();
+    paths.into_iter().collect()
+}
+
+/// `["ssh", "db1"]`, or `{ command = ["wrapper", "db1"], shell = true }` where it cannot be told from the program whether a shell reads it.
+fn through(value: &Value<'_>, reading: &Reading) -> Option<Through> {
+    if !value.is_table() {
+        return reading.argv(value).map(Through::new);
+    }
+    value.table(|fields| {
+        let command = fields.must("command").and_then(|value| reading.argv(&value));
+        let shell = fields.take("shell").and_then(bool::read);
+        let known = Through::new(command?);
+        Some(Through { shell: shell.unwrap_or(known.shell), ..known })
+    })
 }
 
 /// Over a network nothing but a checked certificate is the default; on this machine nothing is needed.

@@ -38,7 +38,7 @@ use self::fault::Faults;
 use self::shelf::{Entry, Shelf};
 use crate::port::Context;
 use crate::report::{Explain, Kind, Report, Result};
-use crate::store::s3::{Checksum, Credentials, Settings};
+use crate::store::s3::{Conditional, Credentials, Settings};
 
 /// The bucket that is made where no other name is given.
 pub const DEFAULT_BUCKET: &str = "lifeboat-box";
@@ -118,15 +118,13 @@ impl Bucket {
     /// How the S3 store is configured for this bucket.
     pub fn settings(&self) -> Settings {
         Settings {
-            bucket: self.name.clone(),
-            prefix: String::new(),
             endpoint: Some(self.endpoint()),
             region: Some("us-east-1".into()),
             path_style: true,
             credentials: Credentials::File(self.credentials_file()),
-            checksum: Checksum::Crc32,
-            part_size: 8 << 20,
-            concurrency: 4,
+            // The shelf refuses; nothing has to be asked.
+            conditional: Conditional::Yes,
+            ..Settings::of(&self.name)
         }
     }
 

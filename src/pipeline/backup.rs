@@ -1,4 +1,4 @@
-//! Making a dump: `source → inspect → gzip → openpgp → store`, then the manifest, then it exists.
+//! Making a dump: `source → inspect → gzip or zstd → openpgp → store`, then the manifest, then it exists.
 //!
 //! The store makes the object visible only when the stream ends, and the stream ends only when the source exited well, the dump was whole
 //! and every hash is final. Whatever breaks before that leaves nothing; what breaks between object and manifest is taken back.
@@ -9,16 +9,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::gzip::Gzip;
 use super::inspect::{Seen, inspected};
-use super::manifest::{Compression, Format, MANIFEST_SUFFIX, MANIFEST_VERSION, Manifest, Origin};
+use super::manifest::{Compression, Format, Group, MANIFEST_SUFFIX, MANIFEST_VERSION, Manifest, Origin};
 use super::openpgp::{Encrypt, PublicKeys};
+use super::packer;
 use super::seam::{Failures, Gate, Leash, Measured, Tap};
 use crate::port::{Context, Filter, Source, Store, Stream};
 use crate::report::{Explain, Kind, Report, Result};
 
 /// How long taking back an unpublished object may last. Its own time: it must also work when the work was cancelled.
 const TAKE_BACK: Duration = Duration::from_mins(1);
+
+/// Says whether a dump may still be published.
+pub type Guard<'a> = dyn Fn(&Context) -> Result<()> + 'a;
 
 /// What is to be dumped, how, and to where.
 pub struct Order<'a> {
@@ -32,7 +35,7 @@ pub struct Order<'a> {
     pub format: Format,
     /// How it is compressed.
     pub compression: Compression,
-    /// 1 (fast) to 9 (small).
+    /// One of [`Compression::levels`].
     pub level: u32,
     /// Who can open it.
     pub recipients: &'a PublicKeys,
@@ -40,25 +43,48 @@ pub struct Order<'a> {
     pub origin: Origin,
     /// Taken from the server before the source is opened.
     pub snapshot_at: Timestamp,
+    /// The other dumps of the run, where there may be some.
+    pub group: Option<Group>,
     /// The dump.
     pub source: Box<dyn Source>,
     /// Where it goes.
     pub store: &'a dyn Store,
+    /// Asked when the object is stored and before the manifest is: whether the dump may still be published.
+    pub guard: Option<&'a Guard<'a>>,
 }
 
 /// Makes the dump. It is published when this returns `Ok`, and nothing is otherwise. The first failing stage is the cause, in its own words.
 /// An existing object of that name is `Kind::Refused` before anything is read.
 pub fn backup(order: Order<'_>, cx: &Context) -> Result<Manifest> {
-    let headline = format!("{} was not dumped: nothing was published", order.source.describe());
-    try_backup(order, cx).map_err(|report| report.under(headline))
+    let what = order.source.describe();
+    try_backup(order, cx).map_err(|Failure { report, sure }| {
+        if sure {
+            report.under(format!("{what} was not dumped: nothing was published"))
+        } else {
+            report.under(format!("whether the dump of {what} was published is not known")).hint("lifeboat dumps")
+        }
+    })
 }
 
-fn try_backup(order: Order<'_>, cx: &Context) -> Result<Manifest> {
+/// Why there is no dump, and whether it is sure that there is none: a store that stops answering may have taken the manifest.
+struct Failure {
+    report: Report,
+    sure: bool,
+}
+
+impl From<Report> for Failure {
+    fn from(report: Report) -> Self {
+        Failure { report, sure: true }
+    }
+}
+
+fn try_backup(order: Order<'_>, cx: &Context) -> Result<Manifest, Failure> {
     let manifest_key = format!("{}{MANIFEST_SUFFIX}", order.object);
     for key in [order.object, &manifest_key] {
-        if order.store.head(key, cx)?.is_some() {
+        if order.store.reserved().is_none() && order.store.head(key, cx)?.is_some() {
             return Err(Report::refused(format!("{key} exists already in {}", order.store.describe()))
-                .hint(format!("wait until its name's time is over, or put seconds into `name` in [job.{}]", order.job)));
+                .hint(format!("wait until its name's time is over, or put seconds into `name` in [job.{}]", order.job))
+                .into());
         }
     }
     let started_at = Timestamp::now();
@@ -93,8 +119,10 @@ fn try_backup(order: Order<'_>, cx: &Context) -> Result<Manifest> {
             tables: contents.tables,
             schema: contents.schema,
             stages: cx.meters.read().split_off(earlier_meters),
+            group: order.group,
             tool: super::TOOL.into(),
         };
+        order.guard.map_or(Ok(()), |guard| guard(cx))?;
         publish(&manifest, &manifest_key, order.store, cx)?;
         Ok(manifest)
     };
@@ -117,17 +145,19 @@ impl Chain {
         // Stops what was started already, when building fails half-way.
         let building = stop.clone().drop_guard();
         let inside = Context { cancel: stop.clone(), ..cx.clone() };
-        let [pg_dump, gzip, openpgp, kept] = ["pg_dump", "gzip", "openpgp", "store"].map(|name| cx.meters.add(name));
+        let packer = packer(order.compression, order.level);
+        let packing = packer.name();
+        let stages = ["pg_dump", "inspect", packing, "openpgp", "store"];
+        let [pg_dump, inspect, pack, openpgp, kept] = stages.map(|name| cx.meters.add(name));
 
         let source = order.source.open(&inside)?;
         let (tap, plain) = Tap::hash(source, pg_dump);
         let (whole, seen) = inspected(Box::new(tap), order.format);
-        let dump = failures.watch("pg_dump", whole);
+        let (tap, _) = Tap::count(whole, inspect);
+        let dump = failures.watch("pg_dump", Box::new(tap));
 
-        let Compression::Gzip = order.compression;
-        let packed = Box::new(Gzip { level: order.level, ..Gzip::default() }).wrap(dump, &inside)?;
-        let (tap, _) = Tap::count(packed, gzip);
-        let packed = failures.watch("gzip", Box::new(tap));
+        let (tap, _) = Tap::count(packer.wrap(dump, &inside)?, pack);
+        let packed = failures.watch(packing, Box::new(tap));
 
         let sealed = Box::new(Encrypt::to(order.recipients)).wrap(packed, &inside)?;
         let (tap, stored) = Tap::hash(sealed, openpgp);
@@ -146,7 +176,7 @@ impl Chain {
                 }
             })
         };
-        let (tap, _) = Tap::count(Box::new(gate), kept);
+        let tap = Tap::taken(Box::new(gate), kept);
         drop(building.disarm());
         Ok(Chain { stream: Box::new(Leash::new(Box::new(tap), failures.clone(), stop)), failures, plain, stored, seen })
     }
@@ -161,7 +191,7 @@ fn publish(manifest: &Manifest, key: &str, store: &dyn Store, cx: &Context) -> R
 }
 
 /// An object whose manifest could not be written is no dump; it is removed, and `report` says so where that failed.
-fn take_back(report: Report, object: &str, manifest: &str, store: &dyn Store, cx: &Context) -> Report {
+fn take_back(report: Report, object: &str, manifest: &str, store: &dyn Store, cx: &Context) -> Failure {
     let own = Context { cancel: CancellationToken::new(), ..cx.clone() };
     let deadline = own.cancel.clone();
     let timer = cx.runtime.spawn(async move {
@@ -171,18 +201,21 @@ fn take_back(report: Report, object: &str, manifest: &str, store: &dyn Store, cx
     // The manifest may have arrived although we were told otherwise: it goes first, so that none is ever without its object.
     // One that was refused because it existed is not ours.
     let manifest_gone = if report.kind == Kind::Refused { Ok(()) } else { store.delete(manifest, &own) };
+    // Where it could not be removed, it may never have been there.
+    let sure = manifest_gone.is_ok() || store.head(manifest, &own).is_ok_and(|manifest| manifest.is_none());
     let removed = manifest_gone.and_then(|()| store.delete(object, &own));
     timer.abort();
-    match removed {
+    let report = match removed {
         Ok(()) => report,
         Err(error) => report
             .cause(format!("{object} could not be taken back ({error})"))
             .hint(format!("remove {object} from {}, or let the sweeper do it after its grace period", store.describe())),
-    }
+    };
+    Failure { report, sure }
 }
 
-/// 16 hex digits.
-fn new_id() -> Result<String> {
+/// 16 hex digits that nothing else has.
+pub fn new_id() -> Result<String> {
     let mut id = [0; 8];
     getrandom::fill(&mut id).map_err(|error| Report::failed("no random bytes").cause(error.to_string()))?;
     Ok(hex::encode(id))

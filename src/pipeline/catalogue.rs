@@ -10,13 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::manifest::{Dump, MANIFEST_SUFFIX, MANIFEST_VERSION, Manifest, PROOF_INFIX, Proof};
+use super::history::shrunk;
+use super::lease;
+use super::manifest::{Dump, ENDINGS, Group, MANIFEST_SUFFIX, MANIFEST_VERSION, Manifest, Member, PROOF_INFIX, Proof};
 
 use crate::port::{Context, Object, Store};
 use crate::report::{Explain, Report, Result};
-
-/// What every dump's name ends with; what does not is never swept.
-const ENDING: &str = ".gz.gpg";
 
 /// Most bytes of a manifest or a proof; 100,000 tables fit.
 const DOCUMENT_LIMIT: u64 = 32 << 20;
@@ -25,7 +24,7 @@ const DOCUMENT_LIMIT: u64 = 32 << 20;
 const READERS: usize = 8;
 
 /// How far ahead of our clock a dump's moment may be: clocks differ, but not so much.
-const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
+pub(super) const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
 /// What a store holds.
 #[derive(Clone, Debug, Default)]
@@ -148,7 +147,8 @@ fn read_manifest(store: &dyn Store, name: &str, cx: &Context) -> Result<Result<M
         return Ok(wrong(&format!("it speaks of {}; dumps are not renamed", show(&manifest.object))));
     }
     let words = [&manifest.id, &manifest.job, &manifest.environment, &manifest.object, &manifest.tool];
-    if words.into_iter().chain(&manifest.recipients).any(|word| word.chars().any(char::is_control)) {
+    let members = manifest.group.iter().flat_map(|group| group.members.iter().map(|member| &member.object).chain([&group.id]));
+    if words.into_iter().chain(&manifest.recipients).chain(members).any(|word| word.chars().any(char::is_control)) {
         return Ok(wrong("it holds control characters where a name should be"));
     }
     Ok(Ok(manifest))
@@ -226,24 +226,51 @@ pub struct Picked<'a> {
     pub passed_over: Vec<String>,
 }
 
+/// The dumps of one run.
+#[derive(Clone, Debug)]
+pub struct Together<'a> {
+    /// What all of them say of it.
+    pub group: &'a Group,
+    /// Those that are there, in the order of the members.
+    pub dumps: Vec<&'a Dump>,
+    /// Those that are not. Only a group that misses none may be restored as one.
+    pub missing: Vec<&'a Member>,
+}
+
 impl Listing {
-    /// The dump that is meant. `Latest` and `At` take only what no proof disproved and what is not from the future; nothing, or nothing
-    /// younger than `max_age`, is `Kind::Refused`. A name is taken as it is.
-    pub fn pick(&self, selector: &Selector, max_age: Option<SignedDuration>, now: Timestamp) -> Result<Picked<'_>> {
+    /// The dump that is meant. `Latest` and `At` take only what no proof disproved, what is not from the future and what has not shrunk
+    /// against those before it (G7); nothing, or nothing younger than `max_age`, is `Kind::Refused`. A name is taken as it is. Where the dumps
+    /// are of more than one database, `Latest` and `At` want to be told which; globals are taken by name only.
+    pub fn pick(&self, selector: &Selector, database: Option<&str>, max_age: Option<SignedDuration>, now: Timestamp) -> Result<Picked<'_>> {
         let until = match selector {
-            Selector::Name(name) => return self.named(name).map(|dump| Picked { dump, passed_over: Vec::new() }),
+            Selector::Name(name) => {
+                let dump = self.named(name)?;
+                let found = dump.manifest.database();
+                return match database {
+                    Some(wanted) if found != Some(wanted) => Err(Report::refused(format!(
+                        "{name} is a dump of {}, not of {}",
+                        found.map_or("the server's globals".to_owned(), show),
+                        show(wanted)
+                    ))),
+                    _ => Ok(Picked { dump, passed_over: Vec::new() }),
+                };
+            }
             Selector::Latest => Timestamp::MAX,
             Selector::At(instant) => *instant,
         };
+        let database = self.which(database)?;
+        let is_meant = |manifest: &Manifest| database.is_none_or(|database| manifest.database() == Some(database));
         let mut passed: Vec<(Timestamp, String)> = Vec::new();
         let mut good = None;
-        for dump in self.dumps.iter().filter(|dump| dump.manifest.snapshot_at <= until) {
+        for dump in self.dumps.iter().filter(|dump| dump.manifest.snapshot_at <= until && is_meant(&dump.manifest)) {
             let at = dump.manifest.snapshot_at;
             if at.duration_since(now) > CLOCK_TOLERANCE {
                 passed.push((at, format!("{}: its data is from the future ({at})", dump.manifest.object)));
             } else if let Some(proof) = disproven(dump) {
                 let reason = show(proof.reason.as_deref().unwrap_or("it did not hold"));
                 passed.push((at, format!("{}: disproven at {} ({reason})", dump.manifest.object, proof.level)));
+            } else if let Some(reason) = shrunk(&dump.manifest, self.before(dump)) {
+                passed.push((at, format!("{}: it shrank, {reason}", dump.manifest.object)));
             } else {
                 good = Some(dump);
                 break;
@@ -254,7 +281,8 @@ impl Listing {
             // Where even the moment is unknown, it may be the newest of all.
             let at = problem.manifest.as_ref().map_or(Timestamp::MAX, |manifest| manifest.snapshot_at);
             let is_listed = self.dumps.iter().any(|dump| dump.manifest.object == problem.object);
-            if !is_listed && at >= from && (at <= until || problem.manifest.is_none()) {
+            let may_be_meant = problem.manifest.as_ref().is_none_or(is_meant);
+            if !is_listed && may_be_meant && at >= from && (at <= until || problem.manifest.is_none()) {
                 passed.push((at, format!("{}: {}", show(&problem.object), problem.report)));
             }
         }
@@ -270,6 +298,69 @@ impl Listing {
             return Err(passed_over.iter().fold(Report::refused(words), Report::cause).hint("name the dump to take it all the same"));
         }
         Ok(Picked { dump, passed_over })
+    }
+
+    /// The dumps before this one that no proof speaks against, newest first.
+    pub fn before<'a>(&'a self, dump: &'a Dump) -> impl Iterator<Item = &'a Manifest> {
+        let earlier = |other: &&Dump| other.manifest.snapshot_at < dump.manifest.snapshot_at && disproven(other).is_none();
+        self.dumps.iter().filter(earlier).map(|dump| &dump.manifest)
+    }
+
+    /// The databases that the dumps are of, by name.
+    pub fn databases(&self) -> BTreeSet<&str> {
+        self.dumps.iter().filter_map(|dump| dump.manifest.database()).collect()
+    }
+
+    /// The database that is meant; none where there is no dump of any. Only one that is the only one needs no saying.
+    fn which<'a>(&'a self, wanted: Option<&'a str>) -> Result<Option<&'a str>> {
+        let databases = self.databases();
+        let names = || databases.iter().map(|name| show(name)).collect::<Vec<_>>().join(", ");
+        match wanted {
+            Some(wanted) if databases.is_empty() || databases.contains(wanted) => Ok(Some(wanted)),
+            Some(wanted) => Err(Report::refused(format!("there is no dump of a database {}", show(wanted)))
+                .hint(format!("there are dumps of: {}", names()))),
+            None if databases.len() > 1 => Err(Report::refused(format!("there are dumps of several databases: {}", names()))
+                .hint("say which with --database NAME (in a runbook: `database = \"NAME\"`), or name the dump")),
+            None => Ok(databases.first().copied()),
+        }
+    }
+
+    /// The members of a group that are not among the dumps: making them failed, or they are gone. A dump of a group that is not whole is
+    /// still a good dump of its database; together they must not be restored.
+    pub fn missing<'a>(&self, group: &'a Group) -> Vec<&'a Member> {
+        group.members.iter().filter(|member| self.member(group, member).is_none()).collect()
+    }
+
+    fn member(&self, group: &Group, member: &Member) -> Option<&Dump> {
+        self.dumps.iter().find(|dump| {
+            let manifest = &dump.manifest;
+            let agrees = manifest.object == member.object && manifest.database() == member.database.as_deref();
+            agrees && manifest.group.as_ref() == Some(group)
+        })
+    }
+
+    /// Only the dumps of one database, or only the globals, and what cannot be said to be of another.
+    #[must_use]
+    pub fn part(&self, database: Option<&str>) -> Listing {
+        let is_of = |manifest: &Manifest| manifest.database() == database;
+        Listing {
+            dumps: self.dumps.iter().filter(|dump| is_of(&dump.manifest)).cloned().collect(),
+            problems: self.problems.iter().filter(|problem| problem.manifest.as_ref().is_none_or(is_of)).cloned().collect(),
+        }
+    }
+
+    /// Every group that has a dump here, the newest first, each with its dumps in the order of its members (G11).
+    pub fn groups(&self) -> Vec<Together<'_>> {
+        let mut groups: Vec<Together<'_>> = Vec::new();
+        for dump in &self.dumps {
+            let Some(group) = &dump.manifest.group else { continue };
+            if groups.iter().any(|known| known.group == group) {
+                continue;
+            }
+            let dumps = group.members.iter().filter_map(|member| self.member(group, member)).collect();
+            groups.push(Together { group, dumps, missing: self.missing(group) });
+        }
+        groups
     }
 
     fn named(&self, name: &str) -> Result<&Dump> {
@@ -309,7 +400,7 @@ pub struct Swept {
     pub since: Timestamp,
 }
 
-/// Finds what was left by backups that did not end: objects without a manifest, proofs without a dump, uploads never completed; all of them
+/// Finds what was left by backups that did not end: objects without a manifest, proofs without a dump, old epochs of leases, uploads never completed; all of them
 /// older than `grace` (longer than any backup may take), and none whose key does not look like ours. Removes them only where `apply` is set.
 pub fn sweep(store: &dyn Store, grace: SignedDuration, now: Timestamp, apply: bool, cx: &Context) -> Result<Vec<Swept>> {
     let objects = store.list("", cx)?;
@@ -321,7 +412,7 @@ pub fn sweep(store: &dyn Store, grace: SignedDuration, now: Timestamp, apply: bo
             Some((dump, _)) => (dump, "a proof of a dump that is gone"),
             None => (object.key.as_str(), "an object without a manifest"),
         };
-        if !dump.ends_with(ENDING) || dumps.contains(dump) {
+        if !is_ours(dump) || dumps.contains(dump) {
             continue;
         }
         // The manifest may have come since the listing.
@@ -330,8 +421,15 @@ pub fn sweep(store: &dyn Store, grace: SignedDuration, now: Timestamp, apply: bo
         }
         swept.push(Swept { key: object.key.clone(), why, since: object.modified });
     }
+    for (object, why) in lease::record::leftovers(&objects).into_iter().filter(|(object, _)| old(object.modified)) {
+        if apply {
+            store.delete(&object.key, cx)?;
+        }
+        swept.push(Swept { key: object.key.clone(), why, since: object.modified });
+    }
     for upload in store.unfinished(cx)?.iter().filter(|upload| old(upload.since)) {
-        let ours = [ENDING, MANIFEST_SUFFIX].iter().any(|ending| upload.key.ends_with(ending)) || upload.key.contains(PROOF_INFIX);
+        let ours = is_ours(&upload.key) || upload.key.ends_with(MANIFEST_SUFFIX) || upload.key.contains(PROOF_INFIX);
+        let ours = ours || upload.key.starts_with(lease::record::PREFIX);
         if !ours {
             continue;
         }
@@ -341,6 +439,11 @@ pub fn sweep(store: &dyn Store, grace: SignedDuration, now: Timestamp, apply: bo
         swept.push(Swept { key: upload.key.clone(), why: "an upload that was never completed", since: upload.since });
     }
     Ok(swept)
+}
+
+/// Named as dumps are; what is not is never swept.
+fn is_ours(key: &str) -> bool {
+    ENDINGS.iter().any(|ending| key.ends_with(ending))
 }
 
 /// Text from a bucket, for a message.

@@ -39,6 +39,7 @@ impl Inspector {
     pub fn new(format: Format) -> Inspector {
         match format {
             Format::Plain => Inspector::Plain(Box::default()),
+            Format::Globals => Inspector::Plain(Box::new(plain::Parser::of_globals())),
             Format::Custom => Inspector::Custom(Box::default()),
         }
     }

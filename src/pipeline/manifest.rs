@@ -1,6 +1,7 @@
 //! What is written beside a dump: the manifest (the commit mark) and the records of its proofs.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,7 @@ pub struct Manifest {
     pub recipients: Vec<String>,
     /// What was dumped.
     pub origin: Origin,
-    /// The data is as of this moment: taken from the server before the dump's snapshot.
+    /// The data is as of this moment: the server's clock when the dump's snapshot was taken, microseconds before it.
     pub snapshot_at: Timestamp,
     /// The dump began.
     pub started_at: Timestamp,
@@ -53,6 +54,9 @@ pub struct Manifest {
     pub schema: SchemaCount,
     /// Bytes and seconds of each stage.
     pub stages: Vec<Reading>,
+    /// The dumps that were made in the same run, where its job may give more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
     /// `lifeboat 0.1.0`.
     pub tool: String,
 }
@@ -61,6 +65,11 @@ impl Manifest {
     /// Rows of all tables.
     pub fn rows(&self) -> u64 {
         self.tables.values().map(|table| table.rows).sum()
+    }
+
+    /// The database that is in it; none for globals.
+    pub fn database(&self) -> Option<&str> {
+        (self.format != Format::Globals).then_some(self.origin.database.as_str())
     }
 }
 
@@ -73,6 +82,32 @@ pub enum Format {
     Plain,
     /// `pg_dump -Fc -Z0`, for pg_restore.
     Custom,
+    /// SQL text of `pg_dumpall --globals-only`: the roles and tablespaces of a server, for psql.
+    Globals,
+}
+
+/// What is dumped in one run (G11): a restore of databases that belong together needs every member, and each says who they all are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// 16 hex digits, made once in a run.
+    pub id: String,
+    /// Every dump the run was to make, this one too, in the order they were made. Decided before the first began.
+    pub members: Vec<Member>,
+    /// The snapshots of all databases were taken between these two moments, by the server's clock; a transaction over several databases
+    /// that committed in between may be in one dump and not in another. Globals, which know no snapshot, are of some moments later.
+    pub first_snapshot: Timestamp,
+    /// See `first_snapshot`.
+    pub last_snapshot: Timestamp,
+}
+
+/// One dump of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The database; none for the globals of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// The store key of its object.
+    pub object: String,
 }
 
 /// How a dump's bytes are compressed.
@@ -82,12 +117,61 @@ pub enum Compression {
     /// RFC 1952, many members.
     #[default]
     Gzip,
+    /// RFC 8878, one frame.
+    Zstd,
+}
+
+impl Compression {
+    /// As configurations and people write it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+        }
+    }
+
+    /// From fast to small.
+    pub fn levels(self) -> RangeInclusive<u32> {
+        match self {
+            Compression::Gzip => 1..=9,
+            Compression::Zstd => 1..=19,
+        }
+    }
+
+    /// Chosen by measurement, see `benches/README.md`.
+    pub fn default_level(self) -> u32 {
+        match self {
+            Compression::Gzip => 3,
+            Compression::Zstd => 2,
+        }
+    }
+
+    /// What its data begins with.
+    pub fn magic(self) -> &'static [u8] {
+        match self {
+            Compression::Gzip => &[0x1f, 0x8b],
+            Compression::Zstd => &[0x28, 0xb5, 0x2f, 0xfd],
+        }
+    }
+}
+
+/// What the names of dumps end with, all of them; what ends otherwise is never taken for one.
+pub const ENDINGS: [&str; 4] = [".sql.gz.gpg", ".sql.zst.gpg", ".dump.gz.gpg", ".dump.zst.gpg"];
+
+/// What the name of a dump ends with: what has to be undone, from right to left.
+pub fn ending(format: Format, compression: Compression) -> &'static str {
+    match (format, compression) {
+        (Format::Custom, Compression::Gzip) => ".dump.gz.gpg",
+        (Format::Custom, Compression::Zstd) => ".dump.zst.gpg",
+        (_, Compression::Gzip) => ".sql.gz.gpg",
+        (_, Compression::Zstd) => ".sql.zst.gpg",
+    }
 }
 
 /// What was dumped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The database.
+    /// The database; for globals the one that was connected to.
     pub database: String,
     /// `pg_control`'s system identifier, decimal.
     pub system_identifier: String,
@@ -130,6 +214,17 @@ pub struct SchemaCount {
     pub triggers: u64,
     /// Large objects.
     pub large_objects: u64,
+    /// CREATE ROLE, in globals.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub roles: u64,
+    /// CREATE TABLESPACE, in globals.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tablespaces: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this way")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How far a dump was proven.

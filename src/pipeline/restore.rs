@@ -1,16 +1,16 @@
-//! Reading a dump back: `store → openpgp → gunzip → inspect`, plain bytes at the end.
+//! Reading a dump back: `store → openpgp → gunzip or unzstd → inspect`, plain bytes at the end.
 //!
 //! Decrypted bytes come out before anything is proven (trap 7), so they may only go where an error at the end can still undo everything.
 
-use super::gzip::Gunzip;
 use super::inspect::{Seen, inspected, show};
-use super::manifest::{Compression, Digest, Manifest};
+use super::manifest::{Digest, Manifest};
 use super::openpgp::{Decrypt, SecretKey};
 use super::seam::{Failures, Gate, Leash, Measured, Tap};
+use super::unpacker;
 use crate::port::{Context, Filter, Store, Stream};
 use crate::report::{Report, Result};
 
-/// The plain bytes of a dump. Their end promises that the stored hash, the integrity check of the message, the checksums of gzip, the plain
+/// The plain bytes of a dump. Their end promises that the stored hash, the integrity check of the message, the checksums of the compression, the plain
 /// hash, the trailer and every count are what the manifest says. Dropping the stream stops everything behind it.
 pub fn open(manifest: &Manifest, store: &dyn Store, key: &SecretKey, cx: &Context) -> Result<Stream> {
     Ok(open_watched(manifest, store, key, true, cx)?.0)
@@ -28,7 +28,9 @@ pub(super) fn open_watched(
     let stop = cx.cancel.child_token();
     let building = stop.clone().drop_guard();
     let inside = Context { cancel: stop.clone(), ..cx.clone() };
-    let [fetched, opened, unpacked] = ["store", "openpgp", "gunzip"].map(|name| cx.meters.add(name));
+    let unpacker = unpacker(manifest.compression);
+    let unpacking = unpacker.name();
+    let [fetched, opened, unpacked] = ["store", "openpgp", unpacking].map(|name| cx.meters.add(name));
     fetched.expect(manifest.stored.bytes);
     unpacked.expect(manifest.plain.bytes);
 
@@ -38,9 +40,8 @@ pub(super) fn open_watched(
     let (tap, _) = Tap::count(Box::new(Decrypt::with(key)).wrap(object, &inside)?, opened);
     let packed = failures.watch("openpgp", Box::new(tap));
 
-    let Compression::Gzip = manifest.compression;
-    let (tap, plain) = Tap::hash(Box::new(Gunzip).wrap(packed, &inside)?, unpacked);
-    let dump = failures.watch("gunzip", Box::new(tap));
+    let (tap, plain) = Tap::hash(unpacker.wrap(packed, &inside)?, unpacked);
+    let dump = failures.watch(unpacking, Box::new(tap));
 
     let (dump, seen) = if inspect {
         let (dump, seen) = inspected(dump, manifest.format);

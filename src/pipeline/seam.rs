@@ -5,6 +5,7 @@
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -13,12 +14,14 @@ use super::manifest::Digest;
 use crate::port::{Meter, Stream};
 use crate::report::{Report, Result};
 
-/// Counts the bytes that pass into a meter and, where asked, hashes them.
+/// Counts the bytes that pass into a meter, and how long they were waited for; where asked, hashes them.
 pub struct Tap {
     inner: Stream,
     meter: Arc<Meter>,
     bytes: u64,
     hash: Option<Sha256>,
+    /// Whether to time how long the output of `inner` is waited for.
+    timed: bool,
     measured: Measured,
 }
 
@@ -36,23 +39,32 @@ impl Measured {
 impl Tap {
     /// Counts only.
     pub fn count(inner: Stream, meter: Arc<Meter>) -> (Tap, Measured) {
-        Self::new(inner, meter, None)
+        Self::new(inner, meter, None, true)
+    }
+
+    /// Counts what a stage takes, not what it gives: nobody waits for the output of the last.
+    pub fn taken(inner: Stream, meter: Arc<Meter>) -> Tap {
+        Self::new(inner, meter, None, false).0
     }
 
     /// Counts and takes the SHA-256.
     pub fn hash(inner: Stream, meter: Arc<Meter>) -> (Tap, Measured) {
-        Self::new(inner, meter, Some(Sha256::new()))
+        Self::new(inner, meter, Some(Sha256::new()), true)
     }
 
-    fn new(inner: Stream, meter: Arc<Meter>, hash: Option<Sha256>) -> (Tap, Measured) {
+    fn new(inner: Stream, meter: Arc<Meter>, hash: Option<Sha256>, timed: bool) -> (Tap, Measured) {
         let measured = Measured::default();
-        (Tap { inner, meter, bytes: 0, hash, measured: measured.clone() }, measured)
+        (Tap { inner, meter, bytes: 0, hash, timed, measured: measured.clone() }, measured)
     }
 }
 
 impl Read for Tap {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let began = Instant::now();
         let count = self.inner.read(into)?;
+        if self.timed {
+            self.meter.wait(began.elapsed());
+        }
         if count > 0 {
             if let Some(hash) = &mut self.hash {
                 hash.update(&into[..count]);
@@ -222,6 +234,30 @@ impl Drop for Leash {
         // What breaks from here on breaks because of us.
         self.failures.close();
         self.stop.cancel();
+    }
+}
+
+/// Knows whether it was the input of a decoder that failed, or the decoder.
+pub(super) struct Sticky {
+    inner: Stream,
+    failed: bool,
+}
+
+impl Sticky {
+    pub(super) fn new(inner: Stream) -> Sticky {
+        Sticky { inner, failed: false }
+    }
+
+    pub(super) fn failed(&self) -> bool {
+        self.failed
+    }
+}
+
+impl Read for Sticky {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let result = self.inner.read(into);
+        self.failed |= result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        result
     }
 }
 

@@ -149,8 +149,8 @@ fn opens(dump: &Manifest, store: &dyn Store, key: &SecretKey, cx: &Context) -> R
         _ => Doubt::Unknown(report),
     };
     let plain = key.opens(&first, cx).map_err(no)?;
-    if !plain.starts_with(&[0x1f, 0x8b]) {
-        return Err(no(Report::refused("it opens, but what is inside is not gzip data")));
+    if !plain.starts_with(dump.compression.magic()) {
+        return Err(no(Report::refused(format!("it opens, but what is inside is not {} data", dump.compression.word()))));
     }
     Ok(())
 }
@@ -164,7 +164,7 @@ fn whole(dump: &Manifest, store: &dyn Store, key: &SecretKey, inspect: bool, cx:
     Err(match (stage, report.kind) {
         (Some("inspect"), Kind::Refused) => Doubt::Disproven(Level::L4, report),
         (Some("proof"), Kind::Refused) if report.message.contains("does not hold what") => Doubt::Disproven(Level::L4, report),
-        (Some("openpgp" | "gunzip" | "proof"), Kind::Refused) => Doubt::Disproven(Level::L3, report),
+        (Some("openpgp" | "gunzip" | "unzstd" | "proof"), Kind::Refused) => Doubt::Disproven(Level::L3, report),
         _ => Doubt::Unknown(report),
     })
 }

@@ -1,6 +1,9 @@
 //! The hands of this house: actions and probes carried out by the systems, stores and the pipeline that the configuration names.
 
+mod backup;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,15 +12,16 @@ use jiff::Timestamp;
 use super::hands::{Hands, Seen};
 use crate::config::{Inventory, Job};
 use crate::pipeline::catalogue::{self, Listing, Selector};
-use crate::pipeline::manifest::{Dump, Format, Level, MANIFEST_SUFFIX, Manifest};
-use crate::pipeline::openpgp::{PublicKeys, SecretKey};
-use crate::pipeline::{backup, restore, verify};
+use crate::pipeline::manifest::{Dump, Format, Level, Manifest};
+use crate::pipeline::openpgp::SecretKey;
+use crate::pipeline::{restore, verify};
 use crate::port::{Context, Notifier, Store};
 use crate::report::{Explain, Kind, Report, Result};
 use crate::runbook::plan::{Action, Check, Expect, Poll, Probe, Request, Work};
+use crate::store::post::Post;
+use crate::store::ticket::Ticket;
 use crate::system::postgres::Postgres;
 use crate::system::postgres::count::{Count, parse_name};
-use crate::system::postgres::dump::{Dump as PgDump, Layout};
 use crate::system::postgres::restore::Target;
 use crate::system::postgres::swap::Swap;
 use crate::system::{command, http};
@@ -28,19 +32,24 @@ type Outputs = BTreeMap<String, String>;
 /// How often a wait looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// How long a dump's name can stay the same: names tell the time to the minute or better.
-const NAME_LASTS: Duration = Duration::from_secs(61);
-
 /// The engine behind one configuration.
 #[derive(Clone)]
 pub struct Engine {
     inventory: Arc<Inventory>,
+    /// Spent instead of the store of its job, spooling there.
+    ticket: Option<(Arc<Ticket>, PathBuf)>,
 }
 
 impl Engine {
     /// An engine for what a configuration names.
     pub fn new(inventory: Arc<Inventory>) -> Self {
-        Engine { inventory }
+        Engine { inventory, ticket: None }
+    }
+
+    /// The same, storing the job's next dump with a ticket instead of in the job's own store. A dump spools in `spool`.
+    #[must_use]
+    pub fn with_ticket(self, ticket: Ticket, spool: PathBuf) -> Self {
+        Engine { ticket: Some((Arc::new(ticket), spool)), ..self }
     }
 
     /// What it knows.
@@ -50,7 +59,10 @@ impl Engine {
 
     /// A job's store, opened.
     pub fn store(&self, job: &Job, cx: &Context) -> Result<Arc<dyn Store>> {
-        self.inventory.open_store(&job.store, cx)
+        match &self.ticket {
+            Some((ticket, spool)) => Ok(Arc::new(Post::new(Ticket::clone(ticket), spool.clone(), cx)?)),
+            None => self.inventory.open_store(&job.store, cx),
+        }
     }
 
     /// What a job has in its store.
@@ -109,8 +121,8 @@ impl Engine {
 
     fn work(&self, work: &Work, cx: &Context) -> Result<Outputs> {
         match work {
-            Work::Backup { job } => Ok(dump_outputs(&self.backup(job, cx)?)),
-            Work::Pick { job, dump } => self.pick(job, dump, cx),
+            Work::Backup { job } => backup_outputs(&self.backup(job, cx)?),
+            Work::Pick { job, dump, database } => self.pick(job, dump, database.as_deref(), cx),
             Work::Verify { job, dump, level } => self.verify(job, dump, *level, cx),
             Work::Restore { job, dump, into } => self.restore(job, dump, into, cx),
             Work::Swap { system, live, staged, keep_as } => {
@@ -126,64 +138,11 @@ impl Engine {
         }
     }
 
-    /// Makes a dump.
-    pub fn backup(&self, job: &str, cx: &Context) -> Result<Manifest> {
-        let job = self.inventory.job(job)?;
-        let postgres = self.postgres(&job.system)?;
-        let store = self.store(job, cx)?;
-        let files = self.inventory.public_keys(job)?;
-        let recipients = PublicKeys::load(&files, cx)?;
-        let layout = match job.format {
-            Format::Plain => Layout::Plain,
-            Format::Custom => Layout::Custom,
-        };
-        let object = self.free_name(job, &*store, cx)?;
-        let source = PgDump::prepare(&postgres, layout, cx)?;
-        let identity = source.identity.clone();
-        let origin = crate::pipeline::manifest::Origin {
-            database: identity.database.clone(),
-            system_identifier: identity.system_identifier.clone(),
-            server_version: identity.version.clone(),
-            client_version: source.client_version().to_owned(),
-        };
-        let order = backup::Order {
-            job: &job.name,
-            environment: &self.inventory.environment.name,
-            object: &object,
-            format: job.format,
-            compression: job.compression,
-            level: job.level,
-            recipients: &recipients,
-            origin,
-            snapshot_at: identity.now,
-            source: Box::new(source),
-            store: &*store,
-        };
-        backup::backup(order, cx)
-    }
-
-    /// What a dump made now is called. A name that is taken, by a dump of this minute or by what a killed backup left, is waited out: names
-    /// hold a time, and nothing is ever replaced. One that stays taken for longer than any name lasts is refused by the backup itself.
-    fn free_name(&self, job: &Job, store: &dyn Store, cx: &Context) -> Result<String> {
-        let name = || job.naming.name(&self.inventory.environment.stage, &job.name, Timestamp::now());
-        let mut object = name();
-        let until = Instant::now() + NAME_LASTS;
-        while Instant::now() < until && store.head(&object, cx)?.is_some()
-            || store.head(&format!("{object}{MANIFEST_SUFFIX}"), cx)?.is_some()
-        {
-            cx.log.say("backup", &format!("there is a {object} already: waiting until the time gives another name"));
-            let taken = object.clone();
-            while object == taken && Instant::now() < until {
-                cx.pause(LOOK_AGAIN)?;
-                object = name();
-            }
-        }
-        Ok(object)
-    }
-
-    fn pick(&self, job: &str, dump: &str, cx: &Context) -> Result<Outputs> {
+    fn pick(&self, job: &str, dump: &str, database: Option<&str>, cx: &Context) -> Result<Outputs> {
         let listing = self.listing(job, cx)?;
-        let picked = listing.pick(&Selector::parse(dump), self.inventory.job(job)?.max_age, Timestamp::now())?;
+        let job = self.inventory.job(job)?;
+        let database = self.meant_database(job, database, &listing)?;
+        let picked = listing.pick(&Selector::parse(dump), database.as_deref(), job.max_age, Timestamp::now())?;
         for words in &picked.passed_over {
             cx.log.say("pick", &format!("passed over {words}"));
         }
@@ -191,6 +150,15 @@ impl Engine {
         let mut outputs = dump_outputs(&picked.dump.manifest);
         outputs.insert("age".into(), format!("{:#}", jiff::SignedDuration::from_secs(age.as_secs())));
         Ok(outputs)
+    }
+
+    /// The database whose dump is meant: the one that was said; else, where a job dumps only its system's own, that one, whatever other
+    /// dumps from earlier days it has. None where the dumps must decide.
+    pub fn meant_database(&self, job: &Job, said: Option<&str>, listing: &Listing) -> Result<Option<String>> {
+        let own = &self.inventory.system(&job.system)?.postgres().database;
+        let own =
+            (!job.is_grouped() && listing.databases().len() > 1 && listing.databases().contains(own.as_str())).then_some(own.as_str());
+        Ok(said.or(own).map(str::to_owned))
     }
 
     /// Proves a dump up to a level and keeps the record.
@@ -213,14 +181,20 @@ impl Engine {
         for swept in postgres.sweep_unfinished(cx)? {
             cx.log.say("restore", &format!("dropped {swept}, left behind by a restore that was killed"));
         }
+        if manifest.format == Format::Globals {
+            return Err(Report::refused(format!("{} holds the roles and tablespaces of a server, not a database", manifest.object))
+                .hint(format!("read it, then feed what you want of it to psql: gpg -d {} | gunzip | less", manifest.object)));
+        }
+        let target = Target {
+            into,
+            dump: &manifest.object,
+            layout: self::backup::layout(manifest.format),
+            client_major: major(&manifest.origin.client_version),
+            server_major: major(&manifest.origin.server_version),
+        };
+        postgres.can_restore(target, cx)?;
         let key = self.secret_key(job, cx)?;
         let stream = restore::open(&manifest, &*store, &key, cx)?;
-        let layout = match manifest.format {
-            Format::Plain => Layout::Plain,
-            Format::Custom => Layout::Custom,
-        };
-        let client_major = manifest.origin.client_version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
-        let target = Target { into, dump: &manifest.object, layout, client_major };
         postgres.restore(target, stream, cx).map_err(|error| blame(error, &manifest, &*store, cx))?;
         Ok(restore_outputs(&manifest, into))
     }
@@ -353,6 +327,11 @@ impl Hands for Engine {
     }
 }
 
+/// `15.18` → 15; 0 where there is none, which fits every server.
+fn major(version: &str) -> u32 {
+    version.split(|c: char| !c.is_ascii_digit()).next().and_then(|major| major.parse().ok()).unwrap_or_default()
+}
+
 /// A damaged dump reaches the server before anybody has seen its end, and then the server's words are about some odd row. So when a restore
 /// breaks, the stored bytes are looked at: where they are not what was stored, that is what is told.
 fn blame(error: Report, manifest: &Manifest, store: &dyn Store, cx: &Context) -> Report {
@@ -396,6 +375,14 @@ fn dump_outputs(manifest: &Manifest) -> Outputs {
         ("rows", manifest.rows().to_string()),
         ("size", manifest.stored.bytes.to_string()),
     ])
+}
+
+/// Of the first dump of a database, which is the only one for most jobs; and the names of all.
+fn backup_outputs(made: &[Manifest]) -> Result<Outputs> {
+    let first = made.iter().find(|made| made.database().is_some()).or(made.first());
+    let mut outputs = dump_outputs(first.ok_or_else(|| Report::failed("no dump was made"))?);
+    outputs.insert("dumps".into(), made.iter().map(|made| made.object.as_str()).collect::<Vec<_>>().join(" "));
+    Ok(outputs)
 }
 
 fn restore_outputs(manifest: &Manifest, into: &str) -> Outputs {

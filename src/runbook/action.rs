@@ -43,7 +43,8 @@ fn work(key: &str, fields: &mut Fields<'_>, notes: &mut Notes) -> Option<Work> {
         "backup" => Some(Work::Backup { job: job? }),
         "pick" => {
             let dump = template(fields, "dump", notes).unwrap_or_else(|| "latest".to_owned());
-            Some(Work::Pick { job: job?, dump })
+            let database = template(fields, "database", notes);
+            Some(Work::Pick { job: job?, dump, database })
         }
         "prove" => {
             let dump = must(fields, "dump", notes);

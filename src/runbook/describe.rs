@@ -45,8 +45,9 @@ pub fn headline(action: &Action) -> String {
 fn work(work: &Work) -> Vec<String> {
     let line = match work {
         Work::Backup { job } => format!("lifeboat backup {}", quoted(job)),
-        Work::Pick { job, dump } => {
-            return vec![format!("lifeboat dumps {}", quoted(job)), format!("# choose: {dump}")];
+        Work::Pick { job, dump, database } => {
+            let of = database.as_ref().map_or_else(String::new, |database| format!(" of {database}"));
+            return vec![format!("lifeboat dumps {}", quoted(job)), format!("# choose: {dump}{of}")];
         }
         Work::Verify { dump, level, .. } => format!("lifeboat verify {} --level L{level}", quoted(dump)),
         Work::Restore { dump, into, .. } => format!("lifeboat restore {} --into {}", quoted(dump), quoted(into)),

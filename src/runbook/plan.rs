@@ -360,7 +360,8 @@ pub struct Expect {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Work {
-    /// Makes a dump. Outputs: `dump`, `rows`, `size`, `snapshot_at`.
+    /// Makes the dumps of a job. Outputs: `dump`, `rows`, `size`, `snapshot_at`, of the first one; `dumps`, the names of all, with blanks
+    /// between them.
     Backup {
         /// The job.
         job: String,
@@ -371,6 +372,9 @@ pub enum Work {
         job: String,
         /// `latest`, a dump's name, or an instant.
         dump: Template,
+        /// The database, where the job dumps several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        database: Option<Template>,
     },
     /// Proves a dump up to a level and keeps the record. Outputs: `level`.
     Verify {
@@ -418,7 +422,7 @@ impl Work {
     /// The names of its outputs.
     pub fn outputs(&self) -> &'static [&'static str] {
         match self {
-            Work::Backup { .. } => &["dump", "rows", "size", "snapshot_at"],
+            Work::Backup { .. } => &["dump", "dumps", "rows", "size", "snapshot_at"],
             Work::Pick { .. } => &["dump", "snapshot_at", "rows", "size", "age"],
             Work::Verify { .. } => &["level"],
             Work::Restore { .. } => &["database", "rows", "snapshot_at"],

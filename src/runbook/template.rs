@@ -267,7 +267,9 @@ fn work(work: &Work, scope: &Scope) -> Result<Work> {
     let r = |template: &str| render(template, scope);
     Ok(match work.clone() {
         Work::Backup { job } => Work::Backup { job },
-        Work::Pick { job, dump } => Work::Pick { job, dump: r(&dump)? },
+        Work::Pick { job, dump, database } => {
+            Work::Pick { job, dump: r(&dump)?, database: database.map(|database| r(&database)).transpose()? }
+        }
         Work::Verify { job, dump, level } => Work::Verify { job, dump: r(&dump)?, level },
         Work::Restore { job, dump, into } => Work::Restore { job, dump: r(&dump)?, into: r(&into)? },
         Work::Swap { system, live, staged, keep_as } => Work::Swap { system, live: r(&live)?, staged: r(&staged)?, keep_as: r(&keep_as)? },

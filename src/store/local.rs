@@ -3,9 +3,10 @@
 //! A crash leaves temporary files and nothing else; they are what [`Store::unfinished`] lists. Whether an object is whole is not
 //! decided here but by its manifest; that it is never replaced and never visible before it is on the disk is.
 
-use std::fs::{self, DirEntry, File, Metadata};
+use std::fs::{self, DirBuilder, DirEntry, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -25,6 +26,15 @@ const RANDOM: usize = 8;
 
 /// What is read and written at once.
 const CHUNK: usize = 1 << 18;
+
+/// So much is left on a disk: one that is full to the last byte breaks more than a backup.
+const SPARE: u64 = 1 << 20;
+
+/// After so many bytes it is asked again how much is left.
+const ASKED: u64 = 16 << 20;
+
+/// Who may look into the directories that are made here; the files themselves are for their owner alone (`tempfile` sees to that).
+const DIRECTORY_MODE: u32 = 0o700;
 
 /// A local store as configured, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +116,7 @@ impl Local {
         if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             self.make(parent)?;
         }
-        match fs::create_dir(directory) {
+        match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
             Err(error) => Err(self.trouble(format!("making {}", directory.display()), error)),
             Ok(()) => directory.parent().map_or(Ok(()), sync_directory),
@@ -121,7 +131,8 @@ impl Local {
         let temporary = tempfile::Builder::new().prefix(TEMPORARY).rand_bytes(RANDOM).suffix(&format!(".{name}")).tempfile_in(directory);
         let (mut file, temporary) = temporary.map_err(|error| self.trouble(doing(), error))?.into_parts();
         let mut buffer = vec![0; CHUNK];
-        let mut size = 0;
+        let (mut size, mut asked) = (0, 0);
+        self.room(directory, &doing)?;
         loop {
             cx.check()?;
             let count = match body.read(&mut buffer) {
@@ -132,10 +143,20 @@ impl Local {
             };
             file.write_all(&buffer[..count]).map_err(|error| self.trouble(doing(), error))?;
             size += count as u64;
+            if size - asked >= ASKED {
+                asked = size;
+                self.room(directory, &doing)?;
+            }
         }
         cx.check()?;
         file.sync_all().map_err(|error| self.trouble(doing(), error))?;
         Ok((temporary, size))
+    }
+
+    /// There is some room left where it is written. A file system that does not say how much is believed to have it.
+    fn room(&self, directory: &Path, doing: &impl Fn() -> String) -> Result<()> {
+        let free = statvfs(directory).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        if free >= SPARE { Ok(()) } else { Err(self.trouble(doing(), io::ErrorKind::StorageFull.into())) }
     }
 
     fn exists(key: &str, path: &Path) -> Report {

@@ -4,14 +4,18 @@
 
 mod client;
 mod download;
+pub(crate) mod form;
+mod probe;
+mod settings;
 mod trouble;
 mod upload;
+mod versions;
+mod watchdog;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::SdkError;
@@ -20,57 +24,12 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::ChecksumMode;
 use jiff::Timestamp;
 
+pub(crate) use self::probe::PROBE;
+pub use self::settings::{Checksum, Conditional, Credentials, Encryption, Lock, LockMode, Settings};
 use self::trouble::{Operation, Trouble};
 use super::check_key;
 use crate::port::{Context, Object, Store, Stream, Unfinished};
-use crate::report::{Explain, Report, Result};
-
-/// An S3 store as configured, validated.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// The bucket.
-    pub bucket: String,
-    /// In front of every key: empty, or ending in `/`.
-    pub prefix: String,
-    /// Where the service is, when it is not AWS: `http://127.0.0.1:9000`.
-    pub endpoint: Option<String>,
-    /// `eu-west-1`; the SDK's own search where none is given.
-    pub region: Option<String>,
-    /// `endpoint/bucket/key` instead of `bucket.endpoint/key`.
-    pub path_style: bool,
-    /// Whose rights are used.
-    pub credentials: Credentials,
-    /// Whether checksums are sent.
-    pub checksum: Checksum,
-    /// Bytes of the first parts, 5 MiB to 5 GiB; grows so that 10,000 parts are never reached.
-    pub part_size: u64,
-    /// Parts in flight.
-    pub concurrency: usize,
-}
-
-/// Whose rights are used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credentials {
-    /// As the aws command finds them: environment, profile, instance.
-    Default,
-    /// A profile of the aws command.
-    Profile(String),
-    /// A JSON or `key=value` file with `access_key_id`, `secret_access_key` and optionally `session_token`, mode 0600.
-    File(std::path::PathBuf),
-}
-
-/// Whether checksums are sent; some stores refuse them, others refuse their absence.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Checksum {
-    /// CRC-32 on each part and the whole.
-    #[default]
-    Crc32,
-    /// None; the manifest's SHA-256 remains.
-    None,
-}
-
-/// What is done after a failure or a cancellation has this long, whatever else is cancelled (trap 16).
-const LAST_WORDS: Duration = Duration::from_secs(10);
+use crate::report::{Report, Result};
 
 /// A bucket, or a prefix of it, as a store. Cheap to clone.
 #[derive(Clone)]
@@ -79,19 +38,15 @@ pub struct S3 {
     settings: Arc<Settings>,
     /// The bucket answered once; a 404 is about the key from then on.
     known: Arc<AtomicBool>,
+    /// Whether the store refuses to replace, once that was asked.
+    refuses: Arc<OnceLock<bool>>,
 }
 
 impl S3 {
     /// Finds region and credentials. Asks nothing of the store itself.
     pub fn new(settings: Settings, cx: &Context) -> Result<Self> {
         let client = cx.wait(client::build(&settings))?;
-        Ok(S3 { client, settings: Arc::new(settings), known: Arc::default() })
-    }
-
-    /// Whether the store itself refuses to replace an object, asked by storing a few bytes twice and removing them. Where it does not,
-    /// two uploads of one key at the same moment are told apart only afterwards; some stores take the condition and ignore it.
-    pub fn refuses_to_replace(&self, cx: &Context) -> Result<bool> {
-        upload::refuses_to_replace(self, cx)
+        Ok(S3 { client, settings: Arc::new(settings), known: Arc::default(), refuses: Arc::default() })
     }
 
     /// Where the service is, for messages.
@@ -111,6 +66,20 @@ impl S3 {
         SdkError<E>: Into<Trouble>,
     {
         ask(cx, request)?.map_err(|trouble| self.report(operation, &trouble))
+    }
+
+    fn object(&self, key: &str, size: Option<i64>, modified: Option<&DateTime>) -> Result<Object> {
+        Ok(Object { key: key.into(), size: self.size(key, size)?, modified: self.instant(key, modified)? })
+    }
+
+    fn size(&self, key: &str, size: Option<i64>) -> Result<u64> {
+        let size = size.and_then(|size| u64::try_from(size).ok());
+        size.ok_or_else(|| self.strange(format!("it does not say how large {} is", key.escape_debug())))
+    }
+
+    fn instant(&self, key: &str, time: Option<&DateTime>) -> Result<Timestamp> {
+        let time = time.and_then(|time| Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).unwrap_or_default()).ok());
+        time.ok_or_else(|| self.strange(format!("it does not say when {} was made", key.escape_debug())))
     }
 
     /// What the store knows of an object; a 404 is `None`, for the key or for the bucket.
@@ -178,7 +147,7 @@ impl Store for S3 {
         let full = self.full(key)?;
         cx.wait(async {
             match self.look(&full).await {
-                Ok(Some(seen)) => object(key, &seen).map(Some),
+                Ok(Some(seen)) => self.object(key, seen.content_length(), seen.last_modified()).map(Some),
                 Ok(None) => self.know_bucket().await.map(|()| None),
                 Err(trouble) => Err(self.why_refused(trouble).await),
             }
@@ -187,9 +156,11 @@ impl Store for S3 {
 
     fn list(&self, prefix: &str, cx: &Context) -> Result<Vec<Object>> {
         let full = format!("{}{prefix}", self.settings.prefix);
-        let mut objects = Vec::new();
-        let mut token = None;
+        let mut objects: Vec<Object> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut token: Option<String> = None;
         loop {
+            let before = token.clone();
             let request = self.client.list_objects_v2().bucket(&self.settings.bucket).prefix(&full).set_continuation_token(token.take());
             let page = self.demand(Operation::ListObjects, cx, request.send())?;
             for entry in page.contents() {
@@ -201,13 +172,23 @@ impl Store for S3 {
                 if key.is_empty() || key.ends_with('/') {
                     continue;
                 }
-                objects.push(Object { key: key.into(), size: size(entry.size())?, modified: instant(entry.last_modified())? });
+                if !seen.insert(key.to_owned()) {
+                    return Err(self.strange(format!("a listing names `{}` twice", key.escape_debug())));
+                }
+                objects.push(self.object(key, entry.size(), entry.last_modified())?);
             }
-            if page.is_truncated() != Some(true) {
-                break;
+            // What a body that was cut says is read without complaint: as far as it goes, it is right.
+            let told = page.key_count().and_then(|count| usize::try_from(count).ok()).unwrap_or(page.contents().len());
+            if told != page.contents().len() {
+                return Err(self.strange(format!("a listing holds {} of {told} objects", page.contents().len())));
+            }
+            match page.is_truncated() {
+                Some(false) => break,
+                Some(true) => {}
+                None => return Err(self.strange("a listing does not say whether it is all".into())),
             }
             token = page.next_continuation_token;
-            if token.is_none() {
+            if token.is_none() || token == before {
                 return Err(self.strange("a listing is cut and does not say where to go on".into()));
             }
         }
@@ -225,10 +206,15 @@ impl Store for S3 {
         }
     }
 
+    fn erase(&self, key: &str, cx: &Context) -> Result<()> {
+        versions::erase(self, key, cx)
+    }
+
     fn unfinished(&self, cx: &Context) -> Result<Vec<Unfinished>> {
         let mut found = Vec::new();
-        let (mut key_marker, mut id_marker) = (None, None);
+        let (mut key_marker, mut id_marker): (Option<String>, Option<String>) = (None, None);
         loop {
+            let before = (key_marker.clone(), id_marker.clone());
             let request = self.client.list_multipart_uploads().bucket(&self.settings.bucket).prefix(&self.settings.prefix);
             let request = request.set_key_marker(key_marker.take()).set_upload_id_marker(id_marker.take());
             let page = self.demand(Operation::ListUploads, cx, request.send())?;
@@ -237,14 +223,14 @@ impl Store for S3 {
                     return Err(self.strange("an unfinished upload has no key or no id".into()));
                 };
                 if let Some(key) = full.strip_prefix(&self.settings.prefix) {
-                    found.push(Unfinished { key: key.into(), id: id.into(), since: instant(upload.initiated())? });
+                    found.push(Unfinished { key: key.into(), id: id.into(), since: self.instant(key, upload.initiated())? });
                 }
             }
             if page.is_truncated() != Some(true) {
                 return Ok(found);
             }
             (key_marker, id_marker) = (page.next_key_marker, page.next_upload_id_marker);
-            if key_marker.is_none() {
+            if key_marker.is_none() || (&key_marker, &id_marker) == (&before.0, &before.1) {
                 return Err(self.strange("a listing of uploads is cut and does not say where to go on".into()));
             }
         }
@@ -269,21 +255,6 @@ where
     cx.wait(async { Ok(request.await.map_err(Into::into)) })
 }
 
-fn object(key: &str, seen: &HeadObjectOutput) -> Result<Object> {
-    Ok(Object { key: key.into(), size: size(seen.content_length())?, modified: instant(seen.last_modified())? })
-}
-
 fn metadata<'a>(seen: &'a HeadObjectOutput, name: &str) -> Option<&'a str> {
     seen.metadata().and_then(|metadata: &HashMap<_, _>| metadata.get(name)).map(String::as_str)
-}
-
-fn size(size: Option<i64>) -> Result<u64> {
-    let size = size.and_then(|size| u64::try_from(size).ok());
-    size.ok_or_else(|| Report::failed("the store does not say how large an object is"))
-}
-
-fn instant(time: Option<&DateTime>) -> Result<Timestamp> {
-    let time = time.ok_or_else(|| Report::failed("the store does not say when an object was made"))?;
-    let nanos = i32::try_from(time.subsec_nanos()).unwrap_or_default();
-    Timestamp::new(time.secs(), nanos).explain(|| "the store names a time outside of time".into())
 }

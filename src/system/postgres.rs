@@ -3,15 +3,22 @@
 pub mod clients;
 pub mod cluster;
 pub mod count;
+pub mod databases;
 pub mod dump;
+mod majors;
 pub mod restore;
+pub mod session;
+pub mod snapshot;
 pub mod swap;
+mod through;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_postgres::{Client, Config, NoTls};
+
+pub use through::Through;
 
 use super::secret::Secret;
 use crate::port::Context;
@@ -41,8 +48,10 @@ pub struct Settings {
     pub owner: Option<String>,
     /// libpq's sslmode.
     pub tls: Tls,
-    /// Where `pg_dump`, `psql`, `pg_restore` are; the fitting ones under `/usr/lib/postgresql`, then the path, where none is given.
-    pub bin: Option<PathBuf>,
+    /// Where `pg_dump`, `psql`, `pg_restore` may be; the fitting ones under `/usr/lib/postgresql`, then the path, where none is given.
+    pub bin: Vec<PathBuf>,
+    /// The command behind which the server can be reached; from here where none is given.
+    pub through: Option<Through>,
 }
 
 /// libpq's sslmode, without `allow` and `prefer`, which promise nothing.
@@ -83,14 +92,22 @@ impl Postgres {
         Postgres { settings }
     }
 
-    /// For messages: `orders (db1:5432)`.
+    /// For messages: `orders (db1:5432)`, `orders (127.0.0.1:5432 through ssh db1)`.
     pub fn describe(&self) -> String {
-        format!("{} ({}:{})", self.settings.name, self.settings.host, self.settings.port)
+        let Settings { name, host, port, through, .. } = &self.settings;
+        match through {
+            None => format!("{name} ({host}:{port})"),
+            Some(through) => format!("{name} ({host}:{port} through {})", through.describe()),
+        }
     }
 
     /// A connection to `database`. Its driver runs on the runtime and ends with the client.
     pub async fn connect(&self, database: &str, cx: &Context) -> Result<Client> {
         let settings = &self.settings;
+        if settings.through.is_some() {
+            return Err(Report::refused(format!("{} can only be dumped: it cannot be reached from here", self.describe()))
+                .hint(format!("to restore, ask or swap, name a system without `through`; [system.{}] has one", settings.name)));
+        }
         let password = match settings.password.clone() {
             // Reading a secret may run a program; that blocks, so it has a thread of its own.
             Some(secret) => {
@@ -102,6 +119,8 @@ impl Postgres {
         };
         let mut config = Config::new();
         config.port(settings.port).user(&settings.user).dbname(database).application_name("lifeboat").connect_timeout(CONNECT_TIMEOUT);
+        // One that holds a snapshot is silent for as long as a dump takes; what stands in between must not take it for dead.
+        config.keepalives_idle(Duration::from_mins(1));
         if settings.host.starts_with('/') {
             config.host_path(&settings.host);
         } else {

@@ -287,8 +287,14 @@ pub fn running() -> Story {
             action: "lifeboat restore production-202602280200.sql.gz.gpg --into orders_restored".into(),
         },
     );
-    let reading =
-        |name: &str, bytes: u64, expected: Option<u64>, done: bool| Reading { name: name.into(), bytes, expected, seconds: 94.0, done };
+    let reading = |name: &str, bytes: u64, expected: Option<u64>, done: bool| Reading {
+        name: name.into(),
+        bytes,
+        expected,
+        seconds: 94.0,
+        waited: None,
+        done,
+    };
     story.readings = vec![
         reading("s3", 842_300_000, Some(842_300_000), true),
         reading("openpgp", 790_000_000, Some(842_300_000), false),
@@ -329,7 +335,7 @@ pub fn ended(verdict: Verdict) -> Story {
 
 pub fn dump(job: &str, at: &str, level: Option<Level>) -> Dump {
     let at: Timestamp = at.parse().unwrap();
-    let reading = |name: &str, bytes| Reading { name: name.into(), bytes, expected: None, seconds: 21.5, done: true };
+    let reading = |name: &str, bytes| Reading { name: name.into(), bytes, expected: None, seconds: 21.5, waited: None, done: true };
     let table = |rows, bytes| TableCount { rows, bytes };
     let held = |level| Proof {
         dump: "00aa11bb22cc33dd".into(),
@@ -370,13 +376,22 @@ pub fn dump(job: &str, at: &str, level: Option<Level>) -> Dump {
             .into_iter()
             .map(|(name, table)| (name.to_owned(), table))
             .collect(),
-            schema: SchemaCount { constraints: 14, indexes: 9, views: 1, sequences: 3, triggers: 0, large_objects: 0 },
+            schema: SchemaCount {
+                constraints: 14,
+                indexes: 9,
+                views: 1,
+                sequences: 3,
+                triggers: 0,
+                large_objects: 0,
+                ..SchemaCount::default()
+            },
             stages: vec![
                 reading("pg_dump", 4_310_000_000),
                 reading("gzip", 842_000_000),
                 reading("openpgp", 842_300_000),
                 reading("s3", 842_300_000),
             ],
+            group: None,
             tool: "lifeboat 0.1.0".into(),
         },
         proofs: level.map(held).into_iter().collect(),

@@ -253,7 +253,8 @@ impl Case {
     /// The directories of its runs, oldest first.
     pub fn runs(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.path("runs")).into_iter().flatten();
-        let mut runs: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        let runs = entries.map(|entry| entry.unwrap().path()).filter(|path| !path.ends_with(".locks"));
+        let mut runs: Vec<PathBuf> = runs.collect();
         runs.sort();
         runs
     }

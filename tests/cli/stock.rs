@@ -1,4 +1,4 @@
-//! Without Lifeboat: a dump opens with gpg, gunzip and PostgreSQL's own programs alone.
+//! Without Lifeboat: a dump opens with gpg, gunzip or zstd, and PostgreSQL's own programs alone.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -83,10 +83,38 @@ fn a_custom_dump_is_restored_with_stock_tools_alone() {
     restored_as_it_was(&case, &line, &database);
 }
 
+// D1
 #[test]
-fn a_custom_dump_is_restored_by_the_program_too() {
+fn a_plain_dump_in_zstd_is_restored_with_stock_tools_alone() {
     let case = Case::new();
-    case.edit("format = \"plain\"", "format = \"custom\"").edit(".sql.gz.gpg", ".dump.gz.gpg");
+    case.edit("compression = \"gzip\"", "compression = \"zstd\"").edit(".sql.gz.gpg", ".sql.zst.gpg");
+    let dump = case.dump();
+    fs::write(case.path(&dump), case.object(&dump)).unwrap();
+    let database = case.database("stock");
+    let line = format!("$GPG -d {dump} | zstd -dc | psql -X -q -o /dev/null -v ON_ERROR_STOP=1 -d {database}");
+    restored_as_it_was(&case, &line, &database);
+}
+
+// D1
+#[test]
+fn a_custom_dump_in_zstd_is_restored_with_stock_tools_alone() {
+    let case = Case::new();
+    case.edit("format = \"plain\"", "format = \"custom\"")
+        .edit("compression = \"gzip\"", "compression = \"zstd\"\nlevel = 9")
+        .edit(".sql.gz.gpg", ".dump.zst.gpg");
+    let dump = case.dump();
+    fs::write(case.path(&dump), case.object(&dump)).unwrap();
+    let database = case.database("stock");
+    let line = format!("$GPG -d {dump} | zstd -dc | pg_restore --exit-on-error --no-owner -d {database}");
+    restored_as_it_was(&case, &line, &database);
+}
+
+#[test]
+fn a_custom_dump_in_zstd_is_restored_by_the_program_too() {
+    let case = Case::new();
+    case.edit("format = \"plain\"", "format = \"custom\"")
+        .edit("compression = \"gzip\"", "compression = \"zstd\"")
+        .edit(".sql.gz.gpg", ".dump.zst.gpg");
     let (dump, database) = (case.dump(), case.database("new"));
     case.done(&["verify", &dump, "--level", "L4"]);
     case.done(&["restore", &dump, "--into", &database]);

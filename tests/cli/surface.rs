@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lifeboat::port::Store;
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use serde_json::Value;
 
 use super::stand::{Case, Told, told};
 
 /// Every subcommand, as DESIGN lists them.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 23] = [
     "demo",
     "run",
     "resume",
@@ -24,6 +25,11 @@ const COMMANDS: [&str; 18] = [
     "backup",
     "dumps",
     "verify",
+    "lease",
+    "sweep",
+    "prune",
+    "replica",
+    "ticket",
     "restore",
     "swap",
     "unswap",
@@ -165,6 +171,32 @@ fn status_says_ok_old_bad_none_or_unknown_and_exits_so() {
     let endpoint = case.stand.the_box.bucket().endpoint();
     case.edit(&format!("endpoint = {endpoint:?}"), "endpoint = \"http://127.0.0.1:1\"");
     status("UNKNOWN", 3);
+}
+
+// G7, TRAPS 13
+#[test]
+fn a_backup_of_a_database_that_has_shrunk_is_made_and_said_to_be_small() {
+    let case = Case::new();
+    let dump = case.dump();
+    // Three of earlier days, with a hundred times the rows.
+    for day in 1..=3 {
+        let mut earlier: serde_json::Value = serde_json::from_slice(&case.object(&format!("{dump}.manifest.json"))).unwrap();
+        let object = format!("production-2026010{day}020000.sql.gz.gpg");
+        earlier["object"] = object.as_str().into();
+        earlier["id"] = format!("of day {day}").into();
+        earlier["snapshot_at"] = format!("2026-01-0{day}T02:00:00Z").into();
+        for table in earlier["tables"].as_object_mut().unwrap().values_mut() {
+            table["rows"] = (table["rows"].as_u64().unwrap() * 100).into();
+        }
+        let (store, cx) = (case.store(), &case.stand.cx);
+        store.put(&object, Box::new(std::io::Cursor::new(case.object(&dump))), cx).unwrap();
+        store.put(&format!("{object}.manifest.json"), Box::new(std::io::Cursor::new(earlier.to_string())), cx).unwrap();
+    }
+    let told = case.run(&["backup", "orders"]);
+    assert_eq!(told.code, 0, "{told}");
+    assert!(told.stderr.contains("has shrunk, it has") && told.stderr.contains("look at the database"), "{told}");
+    let told = case.run(&["status"]);
+    assert!(told.code == 3 && told.stdout.contains("BAD") && told.stdout.contains("production-20260103020000"), "{told}");
 }
 
 // Runbooks.

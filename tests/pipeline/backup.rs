@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use lifeboat::pipeline::backup::{Order, backup};
+use lifeboat::pipeline::gzip::Gzip;
 use lifeboat::pipeline::manifest::{Compression, Format, Level, Manifest, Origin, SchemaCount, TableCount};
-use lifeboat::pipeline::openpgp::{PublicKeys, SecretKey};
+use lifeboat::pipeline::openpgp::{Encrypt, PublicKeys, SecretKey};
+use lifeboat::pipeline::zstd::Zstd;
 use lifeboat::pipeline::{restore, verify};
-use lifeboat::port::{Context, Source, Store, Stream};
+use lifeboat::port::{Context, Filter, Source, Store, Stream};
 use lifeboat::process::Program;
 use lifeboat::report::{Kind, Result};
 
@@ -47,13 +49,15 @@ fn make_for(
         environment: "production",
         object,
         format,
-        compression: Compression::Gzip,
+        compression: if object.ends_with(".zst.gpg") { Compression::Zstd } else { Compression::Gzip },
         level: 3,
         recipients,
         origin,
         snapshot_at: Timestamp::now(),
+        group: None,
         source,
         store,
+        guard: None,
     };
     backup(order, cx)
 }
@@ -79,6 +83,25 @@ pub fn small() -> Box<dyn Source> {
     ))
 }
 
+// TRAPS 11; found by the soak.
+#[test]
+fn whether_a_dump_was_published_is_only_said_where_it_is_known() {
+    let told = |shelf: &Shelf| make(OBJECT, Format::Plain, small(), shelf, &context()).unwrap_err().message;
+    let silent = Shelf { lose_put: Some(".manifest.json"), fail_delete: true, ..Shelf::default() };
+    let message = told(&silent);
+    assert!(message.ends_with("was published is not known"), "{message}");
+    assert_eq!(silent.keys(), [OBJECT, MANIFEST]);
+    let taken_back = Shelf { lose_put: Some(".manifest.json"), ..Shelf::default() };
+    let message = told(&taken_back);
+    assert!(message.ends_with("nothing was published"), "{message}");
+    assert_eq!(taken_back.keys(), [""; 0]);
+    // What may not be removed was never there.
+    let refused = Shelf { fail_put: Some((".manifest.json", 0)), fail_delete: true, ..Shelf::default() };
+    let message = told(&refused);
+    assert!(message.ends_with("nothing was published"), "{message}");
+    assert_eq!(refused.keys(), [OBJECT]);
+}
+
 // D1, B7, B8
 #[test]
 fn a_real_dump_opens_with_stock_tools_and_its_manifest_counts_every_row() {
@@ -97,13 +120,17 @@ fn a_real_dump_opens_with_stock_tools_and_its_manifest_counts_every_row() {
         [(odd, 3), ("public.bookings", 20_000), ("public.empty", 0), ("public.nocols", 2), ("public.parted_1", 10), ("public.rooms", 5000)];
     assert_eq!(tables, expected);
     assert_eq!((manifest.tables["public.empty"], manifest.tables["public.nocols"]), (rows(0, 0), rows(2, 2)));
-    let schema = SchemaCount { constraints: 5, indexes: 2, views: 2, sequences: 3, triggers: 1, large_objects: 2 };
+    let schema =
+        SchemaCount { constraints: 5, indexes: 2, views: 2, sequences: 3, triggers: 1, large_objects: 2, ..SchemaCount::default() };
     assert_eq!(manifest.schema, schema);
     let stages: Vec<&str> = manifest.stages.iter().map(|stage| stage.name.as_str()).collect();
-    assert_eq!(stages, ["pg_dump", "gzip", "openpgp", "store"]);
+    assert_eq!(stages, ["pg_dump", "inspect", "gzip", "openpgp", "store"]);
+    let whole = manifest.stages[4].seconds;
+    let held: f64 = lifeboat::port::held_up(&manifest.stages).into_iter().flatten().sum();
+    assert!(whole > 0.0 && held >= 0.9 * whole, "{held} of {whole} s are explained: {:?}", manifest.stages);
     assert!(manifest.stages.iter().all(|stage| stage.done));
     assert_eq!(manifest.stages[0].bytes, manifest.plain.bytes);
-    assert_eq!(manifest.stages[3].bytes, manifest.stored.bytes);
+    assert_eq!(manifest.stages[4].bytes, manifest.stored.bytes);
 
     // gpg -d | gunzip
     let file = keys().path().join("stock.gpg");
@@ -254,14 +281,17 @@ fn a_store_that_breaks_is_the_cause_and_the_source_is_stopped() {
 // D4
 #[test]
 fn the_source_never_runs_far_ahead_of_the_store() {
-    let shelf = Shelf { fail_put: Some((".gpg", 40_000_000)), ..Shelf::default() };
-    let read = Arc::new(AtomicU64::new(0));
-    let source = Box::new(Endless { read: Arc::clone(&read), cx: None });
-    make(OBJECT, Format::Plain, source, &shelf, &context()).unwrap_err();
-    // Seven of eight bits of each byte are random, so the stored bytes are about seven eighths of the plain ones.
-    let consumed = 40_000_000 * 8 / 7;
-    let ahead = read.load(Ordering::Relaxed).saturating_sub(consumed);
-    assert!(ahead < 16 << 20, "{ahead} bytes ahead");
+    for (object, limit) in [(OBJECT, 16 << 20), ("production-202603072159.sql.zst.gpg", 32 << 20)] {
+        let shelf = Shelf { fail_put: Some((".gpg", 40_000_000)), ..Shelf::default() };
+        let read = Arc::new(AtomicU64::new(0));
+        let source = Box::new(Endless { read: Arc::clone(&read), cx: None });
+        make(object, Format::Plain, source, &shelf, &context()).unwrap_err();
+        assert_eq!(Arc::strong_count(&read), 1, "nothing runs on");
+        // Seven of eight bits of each byte are random, so the stored bytes are about seven eighths of the plain ones.
+        let consumed = 40_000_000 * 8 / 7;
+        let ahead = read.load(Ordering::Relaxed).saturating_sub(consumed);
+        assert!(ahead < limit, "{ahead} bytes of {object} ahead");
+    }
 }
 
 // TRAP 16
@@ -338,6 +368,15 @@ fn verified(manifest: &Manifest, shelf: &Shelf, level: Level) -> (Level, bool, S
 // B9, B15
 #[test]
 fn every_damage_is_caught_at_the_lowest_level_that_can_see_it() {
+    every_damage_is_caught_of(OBJECT);
+}
+
+#[test]
+fn every_damage_is_caught_with_zstd_too() {
+    every_damage_is_caught_of("production-202603072159.sql.zst.gpg");
+}
+
+fn every_damage_is_caught_of(object: &str) {
     let whole = Shelf::default();
     let mut text = b"--\n-- PostgreSQL database dump\n--\n\nCOPY public.t (a) FROM stdin;\n".to_vec();
     for _ in 0..40_000 {
@@ -345,11 +384,11 @@ fn every_damage_is_caught_at_the_lowest_level_that_can_see_it() {
         text.push(b'\n');
     }
     text.extend_from_slice(b"\\.\n\n--\n-- PostgreSQL database dump complete\n--\n\n");
-    let manifest = make(OBJECT, Format::Plain, Box::new(Text(text.clone())), &whole, &context()).unwrap();
-    let stored = whole.bytes(OBJECT);
+    let manifest = make(object, Format::Plain, Box::new(Text(text.clone())), &whole, &context()).unwrap();
+    let stored = whole.bytes(object);
     let damaged = |bytes: &[u8]| {
         let shelf = Shelf::default();
-        shelf.place(OBJECT, bytes, jiff::SignedDuration::ZERO);
+        shelf.place(object, bytes, jiff::SignedDuration::ZERO);
         shelf
     };
     // Gone, emptied, cut: L0, without reading anything.
@@ -373,12 +412,30 @@ fn every_damage_is_caught_at_the_lowest_level_that_can_see_it() {
         assert!(drain(restore::open(&manifest, &shelf, &secret("ops"), &context()).unwrap()).is_err());
     }
     // Encrypted to somebody else, and stored as such: L2.
-    let other = seal(&text, "other");
+    let other = seal(&text, "other", manifest.compression);
     let forged = Manifest { stored: digest(&other), ..manifest.clone() };
     let (at, held, reason) = verified(&forged, &damaged(&other), Level::L4);
     assert!(at == Level::L2 && !held && reason.contains("encrypted to"), "{at} {reason}");
-    // Cut before encryption: L3.
-    let cut = seal(&text[..text.len() / 2], "ops");
+    // Compressed otherwise than the manifest says: L2.
+    let other = match manifest.compression {
+        Compression::Gzip => Compression::Zstd,
+        Compression::Zstd => Compression::Gzip,
+    };
+    let (forged, forgery) = (Manifest { compression: other, ..manifest.clone() }, &whole);
+    let (at, held, reason) = verified(&forged, forgery, Level::L4);
+    assert!(at == Level::L2 && !held && reason.contains(&format!("not {} data", other.word())), "{at} {reason}");
+    // Damaged or cut before encryption, or something added: L3.
+    let packed = packed(&text, manifest.compression);
+    let mut flipped = packed.clone();
+    flipped[packed.len() / 2] ^= 4;
+    for wrong in [&flipped[..], &packed[..packed.len() - 3], &[&packed[..], b"more"].concat()] {
+        let sealed = encrypted(wrong, "ops");
+        let forged = Manifest { stored: digest(&sealed), ..manifest.clone() };
+        let (at, held, reason) = verified(&forged, &damaged(&sealed), Level::L4);
+        assert!(at == Level::L3 && !held && !reason.is_empty(), "{at} {reason}");
+    }
+    // The dump was cut: L3.
+    let cut = seal(&text[..text.len() / 2], "ops", manifest.compression);
     let forged = Manifest { stored: digest(&cut), ..manifest.clone() };
     assert!(verified(&forged, &damaged(&cut), Level::L2).1, "the key opens it");
     let (at, held, reason) = verified(&forged, &damaged(&cut), Level::L3);
@@ -396,17 +453,41 @@ fn every_damage_is_caught_at_the_lowest_level_that_can_see_it() {
 }
 
 /// As a backup would, without its checks.
-fn seal(text: &[u8], name: &str) -> Vec<u8> {
-    use lifeboat::port::Filter;
+fn seal(text: &[u8], name: &str, compression: Compression) -> Vec<u8> {
+    encrypted(&packed(text, compression), name)
+}
+
+fn packed(text: &[u8], compression: Compression) -> Vec<u8> {
+    let packer: Box<dyn Filter> = match compression {
+        Compression::Gzip => Box::new(Gzip::default()),
+        Compression::Zstd => Box::new(Zstd::default()),
+    };
+    drain(packer.wrap(stream(text), &context()).unwrap()).unwrap()
+}
+
+fn encrypted(bytes: &[u8], name: &str) -> Vec<u8> {
     let cx = context();
     let recipients = PublicKeys::load(&[keys().public(name)], &cx).unwrap();
-    let packed = Box::new(lifeboat::pipeline::gzip::Gzip::default()).wrap(stream(text), &cx).unwrap();
-    drain(Box::new(lifeboat::pipeline::openpgp::Encrypt::to(&recipients)).wrap(packed, &cx).unwrap()).unwrap()
+    drain(Box::new(Encrypt::to(&recipients)).wrap(stream(bytes), &cx).unwrap()).unwrap()
 }
 
 fn digest(bytes: &[u8]) -> lifeboat::pipeline::manifest::Digest {
     let sha256 = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(bytes));
     lifeboat::pipeline::manifest::Digest { bytes: bytes.len() as u64, sha256 }
+}
+
+// D1
+#[test]
+fn a_dump_for_two_is_opened_by_each_alone() {
+    let shelf = Shelf::default();
+    let cx = context();
+    let recipients = PublicKeys::load(&[keys().public("ops"), keys().public("other")], &cx).unwrap();
+    let manifest = make_for(&recipients, OBJECT, Format::Plain, small(), &shelf, &cx).unwrap();
+    assert_eq!(manifest.recipients.len(), 2);
+    for name in ["ops", "other"] {
+        let proof = verify::verify(&manifest, &shelf, Some(&secret(name)), Level::L4, &context()).unwrap();
+        assert!(proof.held && proof.level == Level::L4, "{name}: {proof:?}");
+    }
 }
 
 // D5

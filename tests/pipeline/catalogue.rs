@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use lifeboat::pipeline::catalogue::{Selector, disproven, find, list, sweep};
-use lifeboat::pipeline::manifest::{Compression, Digest, Format, Level, Manifest, Origin, Proof, SchemaCount};
+use lifeboat::pipeline::manifest::{Compression, Digest, Format, Level, Manifest, Origin, Proof, SchemaCount, TableCount};
 use lifeboat::pipeline::verify;
 use lifeboat::port::{Store, Unfinished};
 use lifeboat::report::Kind;
@@ -16,7 +16,7 @@ fn now() -> Timestamp {
     NOW.parse().unwrap()
 }
 
-fn manifest(job: &str, object: &str, hours_old: i64) -> Manifest {
+pub fn manifest(job: &str, object: &str, hours_old: i64) -> Manifest {
     let at = now() - hours_old.hours();
     Manifest {
         version: 1,
@@ -41,11 +41,12 @@ fn manifest(job: &str, object: &str, hours_old: i64) -> Manifest {
         tables: [].into(),
         schema: SchemaCount::default(),
         stages: Vec::new(),
+        group: None,
         tool: "lifeboat".into(),
     }
 }
 
-fn place(shelf: &Shelf, manifest: &Manifest) {
+pub fn place(shelf: &Shelf, manifest: &Manifest) {
     let age = SignedDuration::from_hours(72);
     shelf.place(&manifest.object, b"12345", age);
     shelf.place(&format!("{}.manifest.json", manifest.object), &serde_json::to_vec(manifest).unwrap(), age);
@@ -112,10 +113,10 @@ fn what_should_be_a_dump_and_is_not_is_reported() {
     assert_eq!(problems.len(), 6);
 
     // G7: the newest good one, and what was passed over is told.
-    let picked = listing.pick(&Selector::Latest, None, now()).unwrap();
+    let picked = listing.pick(&Selector::Latest, None, None, now()).unwrap();
     assert_eq!(picked.dump.manifest.object, "good.sql.gz.gpg");
     assert_eq!(picked.passed_over.len(), 6, "{:?}", picked.passed_over);
-    assert!(listing.pick(&Selector::Name("cut.sql.gz.gpg".into()), None, now()).unwrap_err().message.contains("3 bytes"));
+    assert!(listing.pick(&Selector::Name("cut.sql.gz.gpg".into()), None, None, now()).unwrap_err().message.contains("3 bytes"));
 }
 
 #[test]
@@ -175,7 +176,7 @@ fn latest_passes_over_what_was_disproven_and_what_comes_from_the_future() {
     verify::record(&proof(&healed, Level::L1, false, 1), &shelf, &healed, &context()).unwrap();
     verify::record(&proof(&healed, Level::L3, true, 2), &shelf, &healed, &context()).unwrap();
     let listing = list(&shelf, Some("app"), &context()).unwrap();
-    let picked = listing.pick(&Selector::parse("latest"), None, now()).unwrap();
+    let picked = listing.pick(&Selector::parse("latest"), None, None, now()).unwrap();
     assert_eq!(picked.dump.manifest.object, "healed.sql.gz.gpg");
     assert_eq!(picked.dump.proven().unwrap().level, Level::L3);
     assert_eq!(picked.passed_over.len(), 2);
@@ -185,11 +186,35 @@ fn latest_passes_over_what_was_disproven_and_what_comes_from_the_future() {
     // An instant takes the newest that is not later.
     let at = Selector::parse("2026-03-08T00:00:00Z");
     assert_eq!(at, Selector::At("2026-03-08T00:00:00Z".parse().unwrap()));
-    assert_eq!(listing.pick(&at, None, now()).unwrap().dump.manifest.object, "old.sql.gz.gpg");
+    assert_eq!(listing.pick(&at, None, None, now()).unwrap().dump.manifest.object, "old.sql.gz.gpg");
     // Too old is refused, and says how old.
-    let report = listing.pick(&Selector::Latest, Some(SignedDuration::from_hours(8)), now()).unwrap_err();
+    let report = listing.pick(&Selector::Latest, None, Some(SignedDuration::from_hours(8)), now()).unwrap_err();
     assert!(report.kind == Kind::Refused && report.message.contains("9h"), "{report}");
-    assert!(listing.pick(&Selector::At(Timestamp::UNIX_EPOCH), None, now()).unwrap_err().message.contains("no dump"));
+    assert!(listing.pick(&Selector::At(Timestamp::UNIX_EPOCH), None, None, now()).unwrap_err().message.contains("no dump"));
+}
+
+// G7, TRAPS 13
+#[test]
+fn latest_passes_over_a_dump_that_shrank_until_a_few_agree() {
+    let shelf = Shelf::default();
+    let with_rows = |hours: i64, rows: u64| {
+        let dump = manifest("orders", &format!("o-{hours}.sql.gz.gpg"), hours);
+        Manifest { tables: [("public.orders".to_owned(), TableCount { rows, bytes: rows })].into(), ..dump }
+    };
+    for (hours, rows) in [(1, 3), (25, 1000), (49, 1010), (73, 990)] {
+        place(&shelf, &with_rows(hours, rows));
+    }
+    let listing = list(&shelf, None, &context()).unwrap();
+    let picked = listing.pick(&Selector::Latest, None, None, now()).unwrap();
+    assert_eq!(picked.dump.manifest.object, "o-25.sql.gz.gpg");
+    assert_eq!(picked.passed_over, ["o-1.sql.gz.gpg: it shrank, it has 3 rows where those before it had 1000"]);
+    let named = listing.pick(&Selector::Name("o-1.sql.gz.gpg".into()), None, None, now()).unwrap();
+    assert_eq!(named.dump.manifest.rows(), 3, "whoever names it gets it");
+    for hours in 2..6 {
+        place(&shelf, &with_rows(hours, 3));
+    }
+    let listing = list(&shelf, None, &context()).unwrap();
+    assert_eq!(listing.pick(&Selector::Latest, None, None, now()).unwrap().dump.manifest.object, "o-1.sql.gz.gpg");
 }
 
 #[test]
@@ -201,7 +226,7 @@ fn an_unknown_name_tells_its_neighbours() {
     let listing = list(&shelf, None, &context()).unwrap();
     for report in [
         find(&shelf, "production-202603070001.sql.gz.gpg", &context()).unwrap_err(),
-        listing.pick(&Selector::parse("production-202603070001.sql.gz.gpg"), None, now()).unwrap_err(),
+        listing.pick(&Selector::parse("production-202603070001.sql.gz.gpg"), None, None, now()).unwrap_err(),
     ] {
         assert_eq!(report.kind, Kind::Refused);
         assert!(report.hints[0].starts_with("there are: production-202603070000.sql.gz.gpg"), "{report:?}");
@@ -227,7 +252,7 @@ fn a_garbled_proof_is_reported_and_does_not_hide_its_dump() {
     shelf.place("a.sql.gz.gpg.proof-L1-20260101T000000Z.json", b"\x1b[2J", SignedDuration::ZERO);
     let listing = list(&shelf, None, &context()).unwrap();
     assert_eq!((listing.dumps.len(), listing.problems.len()), (1, 1));
-    let picked = listing.pick(&Selector::Latest, None, now()).unwrap();
+    let picked = listing.pick(&Selector::Latest, None, None, now()).unwrap();
     assert!(picked.passed_over.is_empty());
     assert!(find(&shelf, "a.sql.gz.gpg", &context()).is_ok());
 }

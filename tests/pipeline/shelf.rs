@@ -15,6 +15,8 @@ pub struct Shelf {
     pub unfinished: Mutex<Vec<Unfinished>>,
     /// A put of a key that ends so fails after this many bytes.
     pub fail_put: Option<(&'static str, u64)>,
+    /// A put of a key that ends so is done, and fails all the same: only its answer is lost.
+    pub lose_put: Option<&'static str>,
     /// A put of a key that ends so cancels the work, and fails.
     pub cancel_put: Option<&'static str>,
     /// Every delete fails.
@@ -73,6 +75,9 @@ impl Store for Shelf {
         cx.check()?;
         let object = Object { key: key.into(), size: bytes.len() as u64, modified: Timestamp::now() };
         self.lock().insert(key.into(), (bytes, object.modified));
+        if self.lose_put.is_some_and(|end| key.ends_with(end)) {
+            return Err(Report::failed("the shelf says nothing any more"));
+        }
         Ok(object)
     }
 

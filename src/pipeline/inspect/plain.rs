@@ -14,6 +14,9 @@ use crate::report::{Report, Result};
 /// What pg_dump writes last.
 const TRAILER: &[u8] = b"-- PostgreSQL database dump complete";
 
+/// What pg_dumpall writes last.
+const CLUSTER_TRAILER: &[u8] = b"-- PostgreSQL database cluster dump complete";
+
 /// How much of a comment is kept.
 const COMMENT: usize = 64;
 
@@ -31,6 +34,8 @@ pub struct Parser {
     /// At the beginning of a line, where psql's own commands are.
     line_start: bool,
     fed: u64,
+    /// It is the work of pg_dumpall.
+    globals: bool,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +70,11 @@ enum State {
 }
 
 impl Parser {
+    /// For what `pg_dumpall --globals-only` writes.
+    pub fn of_globals() -> Parser {
+        Parser { globals: true, ..Parser::default() }
+    }
+
     /// The next bytes.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<()> {
         self.fed += bytes.len() as u64;
@@ -92,9 +102,17 @@ impl Parser {
             _ => {}
         }
         if !self.complete || !self.statement.is_empty() {
-            return Err(Report::refused(format!("the dump is cut: it ends after {} bytes without pg_dump's closing line", self.fed)));
+            return Err(Report::refused(format!(
+                "the dump is cut: it ends after {} bytes without {}'s closing line",
+                self.fed,
+                self.maker()
+            )));
         }
         Ok(self.contents)
+    }
+
+    fn maker(&self) -> &'static str {
+        if self.globals { "pg_dumpall" } else { "pg_dump" }
     }
 
     /// One step of the lexer: how many bytes it used.
@@ -194,7 +212,8 @@ impl Parser {
     /// Something that is no comment: it must not come after the trailer.
     fn began(&mut self) -> Result<()> {
         if self.complete {
-            return Err(Report::refused("the dump goes on after pg_dump's closing line: two dumps in one, or something was added"));
+            let words = format!("the dump goes on after {}'s closing line: two dumps in one, or something was added", self.maker());
+            return Err(Report::refused(words));
         }
         Ok(())
     }
@@ -213,7 +232,8 @@ impl Parser {
     }
 
     fn end_comment(&mut self, text: &[u8]) {
-        if text.trim_ascii_end() == TRAILER && self.statement.is_empty() {
+        let trailer = if self.globals { CLUSTER_TRAILER } else { TRAILER };
+        if text.trim_ascii_end() == trailer && self.statement.is_empty() {
             self.complete = true;
         }
     }
@@ -393,7 +413,8 @@ mod tests {
              SELECT pg_catalog.lo_create('16425');\nSELECT pg_catalog.lo_open('16425', 131072);\n",
         ))
         .unwrap();
-        let expected = SchemaCount { constraints: 2, indexes: 2, views: 2, sequences: 2, triggers: 2, large_objects: 1 };
+        let expected =
+            SchemaCount { constraints: 2, indexes: 2, views: 2, sequences: 2, triggers: 2, large_objects: 1, ..SchemaCount::default() };
         assert_eq!(contents.schema, expected);
         assert!(contents.tables.is_empty());
     }

@@ -96,6 +96,8 @@ fn count(head: &[u8], schema: &mut SchemaCount) {
         (b"CREATE", b"SEQUENCE", _) | (b"CREATE", b"UNLOGGED", b"SEQUENCE") => schema.sequences += 1,
         (b"CREATE", b"TRIGGER", _) | (b"CREATE", b"CONSTRAINT", b"TRIGGER") => schema.triggers += 1,
         (b"SELECT", call, _) if call.starts_with(b"pg_catalog.lo_create(") => schema.large_objects += 1,
+        (b"CREATE", b"ROLE", _) => schema.roles += 1,
+        (b"CREATE", b"TABLESPACE", _) => schema.tablespaces += 1,
         (b"ALTER", b"TABLE", _) => alter_table(head, schema),
         _ => {}
     }

@@ -20,6 +20,7 @@ use crate::report::{Explain, Report, Result};
 pub struct PublicKeys {
     home: Arc<Home>,
     fingerprints: Vec<String>,
+    expires: Option<Timestamp>,
 }
 
 impl PublicKeys {
@@ -35,17 +36,24 @@ impl PublicKeys {
         for file in files {
             fingerprints.extend(import(&mut context, file)?);
         }
+        let mut expires = None;
         for fingerprint in &fingerprints {
             let key =
                 context.get_key(fingerprint.as_str()).map_err(|error| failed(format!("the key {fingerprint} is not there"), error))?;
             check(&key, Timestamp::now())?;
+            expires = expires.into_iter().chain(end(&key)).min();
         }
-        Ok(PublicKeys { home: Arc::new(home), fingerprints: fingerprints.into_iter().collect() })
+        Ok(PublicKeys { home: Arc::new(home), fingerprints: fingerprints.into_iter().collect(), expires })
     }
 
     /// The throwaway keyring, which is removed with this.
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// From when on nothing can be encrypted to one of them; none where that never is.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.expires
     }
 
     /// Primary key fingerprints, upper-case hex, sorted.
@@ -115,6 +123,14 @@ fn check(key: &Key, now: Timestamp) -> Result<()> {
         Some(at) => refuse(format!("its encryption subkey {id} expired on {}", day(at))).hint(extend),
         None => refuse(format!("gpg holds it or its encryption subkey {id} for invalid or disabled")),
     })
+}
+
+/// When a key that can receive today no longer can: when it ends itself, or the last of its subkeys that encrypt.
+fn end(key: &Key) -> Option<Timestamp> {
+    let end = |subkey: &Subkey<'_>| subkey.expiration_time().and_then(|at| Timestamp::try_from(at).ok());
+    let usable = key.subkeys().filter(|subkey| subkey.can_encrypt() && !subkey.is_revoked());
+    let subkeys = usable.map(|subkey| end(&subkey).unwrap_or(Timestamp::MAX)).max().filter(|at| *at < Timestamp::MAX);
+    key.primary_key().as_ref().and_then(end).into_iter().chain(subkeys).min()
 }
 
 fn day(at: Timestamp) -> String {

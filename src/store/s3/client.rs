@@ -9,35 +9,59 @@ use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{self, BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation};
-use aws_sdk_s3::config::{SharedCredentialsProvider, StalledStreamProtectionConfig};
+use aws_sdk_s3::config::{ProvideCredentials, SharedCredentialsProvider, StalledStreamProtectionConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
+use super::watchdog::Watchdog;
 use super::{Credentials, Settings};
 use crate::report::{Explain, Report, Result};
 
 /// Signed for where a store of one's own does not care.
 const ANY_REGION: &str = "us-east-1";
 
-/// For a question and its answer. Bytes get more, by [`patient`].
-const ANSWER: Duration = Duration::from_mins(1);
+/// For the connection itself, before there is anything that could move.
+const CONNECT: Duration = Duration::from_secs(10);
 
-/// Slower than this many bytes a second counts as stuck.
-const SLOWEST: u64 = 50_000;
-
-/// Attempts at one request, the first included; the SDK backs off in between.
-const ATTEMPTS: u32 = 5;
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
 pub(super) async fn build(settings: &Settings) -> Result<Client> {
+    let shared = load(settings).await?;
+    if shared.region().is_none() {
+        return Err(Report::usage(format!("no region is known for the bucket `{}`", settings.bucket))
+            .hint("set `region` in the store's configuration, or AWS_REGION"));
+    }
+    // The SDK's quota of retries is one for the whole process: a bad hour of one store would leave none for another. Here `attempts` decides.
+    let quota = RetryPartition::custom("lifeboat").token_bucket(TokenBucket::unlimited()).build();
+    let config = config::Builder::from(&shared).force_path_style(settings.path_style).retry_partition(quota);
+    Ok(Client::from_conf(config.build()))
+}
+
+/// The credentials themselves, for who signs what another will send.
+pub(super) async fn credentials(settings: &Settings) -> Result<config::Credentials> {
+    let missing =
+        || Report::failed(format!("no credentials were found for bucket `{}`", settings.bucket)).hint("set the store's `credentials`");
+    let provider = load(settings).await?.credentials_provider().ok_or_else(missing)?;
+    provider.provide_credentials().await.map_err(|error| missing().because(error))
+}
+
+async fn load(settings: &Settings) -> Result<aws_config::SdkConfig> {
+    let https = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let retries = RetryConfig::standard()
+        .with_max_attempts(settings.attempts)
+        .with_initial_backoff(settings.backoff)
+        .with_max_backoff(LONGEST_PAUSE.max(settings.backoff));
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https())
+        .http_client(SharedHttpClient::new(Watchdog { inner: https, stuck_after: settings.stuck_after }))
         .region(region(settings))
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .timeout_config(timeouts(ANSWER))
-        // Whether a download stalls is judged by who reads it (`download`): here a slow reader would count as a slow store.
-        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().download_enabled(false).grace_period(ANSWER / 2).build())
+        .retry_config(retries)
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT.min(settings.stuck_after)).build())
+        // It does not see uploads from memory, and takes a slow reader for a slow store: `watchdog` looks after both.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     match &settings.credentials {
@@ -48,12 +72,7 @@ pub(super) async fn build(settings: &Settings) -> Result<Client> {
     if let Some(endpoint) = &settings.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    let shared = loader.load().await;
-    if shared.region().is_none() {
-        return Err(Report::usage(format!("no region is known for the bucket `{}`", settings.bucket))
-            .hint("set `region` in the store's configuration, or AWS_REGION"));
-    }
-    Ok(Client::from_conf(config::Builder::from(&shared).force_path_style(settings.path_style).build()))
+    Ok(loader.load().await)
 }
 
 /// A store of one's own is not asked about through the network: the instance metadata of AWS would only be waited for.
@@ -67,15 +86,6 @@ fn region(settings: &Settings) -> RegionProviderChain {
         Some(_) => given.or_else(EnvironmentVariableRegionProvider::new()).or_else(profile).or_else(Region::from_static(ANY_REGION)),
         None => given.or_else(profile).or_default_provider(),
     }
-}
-
-fn timeouts(attempt: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder().connect_timeout(Duration::from_secs(10)).operation_attempt_timeout(attempt).build()
-}
-
-/// For a request that moves `bytes` or lets the store work: bounded by what is moved, not by a clock that was right once (trap 43).
-pub(super) fn patient(bytes: u64) -> config::Builder {
-    config::Config::builder().timeout_config(timeouts(ANSWER + Duration::from_secs(bytes / SLOWEST)))
 }
 
 /// The credentials in a file. What the file says never appears in an error.

@@ -2,22 +2,15 @@
 
 use std::io::{self, Read};
 use std::ops::Range;
-use std::time::Duration;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Buf, Bytes};
 
-use super::trouble::{Operation, Trouble};
+use super::trouble::{Operation, Trouble, clean};
 use super::{S3, ask};
 use crate::port::{Context, Stream};
 use crate::report::{Report, Result};
-
-/// Nothing arriving for this long, while we wait, is a broken connection.
-const STALL: Duration = Duration::from_mins(1);
-
-/// How often in a row a broken download is taken up again.
-const ATTEMPTS: u32 = 4;
 
 /// A download that got this far since it last broke starts counting anew.
 const PROGRESS: u64 = 1 << 20;
@@ -43,7 +36,7 @@ pub(super) fn get(s3: &S3, key: &str, range: Option<Range<u64>>, cx: &Context) -
     let asked = range.unwrap_or(0..u64::MAX);
     let answer = body.request(asked.clone())?;
     body.etag = answer.e_tag().map(Into::into);
-    let length = super::size(answer.content_length())?;
+    let length = s3.size(key, answer.content_length())?;
     if asked.end.checked_sub(asked.start).is_some_and(|wanted| length > wanted) {
         return Err(s3.strange(format!("more bytes of {key} than were asked for")));
     }
@@ -57,7 +50,7 @@ pub(super) fn get(s3: &S3, key: &str, range: Option<Range<u64>>, cx: &Context) -
 /// HTTP has no range without a byte: whether the object is there, and that long, is all there is to ask.
 fn nothing(s3: &S3, key: &str, full: &str, at: u64, cx: &Context) -> Result<Stream> {
     let seen = s3.demand_look(full, cx)?.ok_or_else(|| missing(s3, key))?;
-    let size = super::size(seen.content_length())?;
+    let size = s3.size(key, seen.content_length())?;
     if at > size {
         return Err(beyond(key, at));
     }
@@ -116,12 +109,11 @@ impl Body {
     /// The next bytes; none at the end of the stream.
     fn pull(&mut self) -> Result<Option<Bytes>, Pull> {
         let Some(stream) = &mut self.stream else { return Ok(None) };
-        let pulled = self.cx.wait(async { Ok(tokio::time::timeout(STALL, stream.next()).await) });
-        match pulled.map_err(Pull::Stopped)? {
-            Err(_) => Err(Pull::Broken(format!("nothing arrived for {} seconds", STALL.as_secs()))),
-            Ok(Some(Err(error))) => Err(Pull::Broken(error.to_string())),
-            Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
-            Ok(None) => Ok(None),
+        // That it does not wait for ever is up to `watchdog`.
+        match self.cx.wait(async { Ok(stream.next().await) }).map_err(Pull::Stopped)? {
+            Some(Err(error)) => Err(Pull::Broken(innermost(&error))),
+            Some(Ok(bytes)) => Ok(Some(bytes)),
+            None => Ok(None),
         }
     }
 
@@ -132,12 +124,12 @@ impl Body {
         }
         self.mark = self.at;
         self.failures += 1;
-        if self.failures >= ATTEMPTS {
+        if self.failures >= self.s3.settings.attempts {
             let left = self.end - self.at;
             return Err(Report::failed(format!("{} ends {left} bytes early, at byte {}", self.key, self.at)).cause(why));
         }
         self.cx.log.say("s3", &format!("reading {} broke at byte {} ({why}); going on from there", self.key, self.at));
-        self.cx.pause(Duration::from_millis(100) * 4u32.pow(self.failures - 1))?;
+        self.cx.pause(self.s3.settings.backoff / 10 * 4u32.pow((self.failures - 1).min(4)))?;
         let answer = self.request(self.at..self.end)?;
         self.stream = Some(answer.body);
         Ok(())
@@ -167,6 +159,15 @@ impl Read for Body {
         self.at += count as u64;
         Ok(count)
     }
+}
+
+/// What lies behind an error: its own headline is "streaming error".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    clean(&error.to_string())
 }
 
 /// `bytes 5-9/100` → 5.

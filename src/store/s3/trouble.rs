@@ -4,7 +4,7 @@ use std::error::Error;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::S3;
+use super::{Checksum, Conditional, S3};
 use crate::report::Report;
 
 /// What was asked of the store.
@@ -21,6 +21,8 @@ pub(super) enum Operation {
     ListUploads,
     ListObjects,
     DeleteObject,
+    ListVersions,
+    DeleteVersion,
 }
 
 impl Operation {
@@ -38,6 +40,8 @@ impl Operation {
             Operation::ListUploads => "listing unfinished uploads",
             Operation::ListObjects => "listing objects",
             Operation::DeleteObject => "removing an object",
+            Operation::ListVersions => "listing the versions of an object",
+            Operation::DeleteVersion => "removing a version of an object",
         }
     }
 
@@ -52,6 +56,8 @@ impl Operation {
             Operation::PutObject | Operation::CreateUpload | Operation::UploadPart | Operation::CompleteUpload => ("s3:PutObject", "/*"),
             Operation::AbortUpload => ("s3:AbortMultipartUpload", "/*"),
             Operation::DeleteObject => ("s3:DeleteObject", "/*"),
+            Operation::ListVersions => ("s3:ListBucketVersions", ""),
+            Operation::DeleteVersion => ("s3:DeleteObjectVersion", "/*"),
         }
     }
 }
@@ -122,6 +128,11 @@ impl Trouble {
         self.status == Some(416)
     }
 
+    /// The store does not know what it was asked to do.
+    pub(super) fn is_not_implemented(&self) -> bool {
+        self.status == Some(501)
+    }
+
     /// The store knows no conditional create and says so.
     pub(super) fn is_unknown_condition(&self) -> bool {
         self.status == Some(501)
@@ -153,6 +164,11 @@ impl S3 {
             || trouble.status == Some(301)
         {
             Report::failed(format!("the bucket `{bucket}` is in another region")).hint("set `region` in the store's configuration")
+        } else if trouble.status.is_some_and(|status| [302, 307, 308].contains(&status)) {
+            Report::failed(format!("{place} sends requests elsewhere while {words} in bucket `{bucket}`"))
+                .hint("set `endpoint` and `region` in the store's configuration to where the bucket is")
+        } else if trouble.status == Some(501) {
+            self.not_known(Report::failed(format!("{place} does not know what was asked of it while {words} in bucket `{bucket}`")))
         } else if trouble.status == Some(507) || trouble.is_any(&["XMinioStorageFull", "QuotaExceeded", "InsufficientCapacity"]) {
             Report::failed(format!("no space left in {place} ({words} in bucket `{bucket}`)"))
                 .hint("make room, or point the store elsewhere; lifeboat sweep finds what killed backups left")
@@ -175,6 +191,20 @@ impl S3 {
             Report::failed(format!("{place} failed while {words} in bucket `{bucket}`"))
         };
         trouble.said.iter().fold(report, |report, said| report.cause(said.clone()))
+    }
+
+    /// What of the configuration a store may not know.
+    fn not_known(&self, report: Report) -> Report {
+        let settings = &self.settings;
+        let optional = [
+            ("checksum = \"none\"", settings.checksum == Checksum::Crc32),
+            ("conditional = \"no\"", settings.conditional != Conditional::No),
+            ("no `storage_class`", settings.storage_class.is_some()),
+            ("no `encryption`", settings.encryption.is_some()),
+            ("no `lock`", settings.lock.is_some()),
+        ];
+        let words: Vec<&str> = optional.into_iter().filter(|(_, used)| *used).map(|(words, _)| words).collect();
+        if words.is_empty() { report } else { report.hint(format!("try, one by one, in the store's configuration: {}", words.join(", "))) }
     }
 
     pub(super) fn no_bucket(&self) -> Report {
@@ -204,6 +234,6 @@ fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
 }
 
 /// What a server says is hostile until shown otherwise.
-fn clean(words: &str) -> String {
+pub(super) fn clean(words: &str) -> String {
     words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
 }

@@ -7,18 +7,19 @@
 //! "only if there is none yet", the mark tells whose object it is that stands there now.
 
 use std::io::Read;
+use std::time::Duration;
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::upload_part::UploadPartOutput;
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ObjectLockMode, ServerSideEncryption, StorageClass};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::client::patient;
 use super::trouble::{Operation, Trouble};
-use super::{Checksum, LAST_WORDS, S3, ask, metadata, object};
+use super::{Checksum, Encryption, LockMode, S3, ask, metadata};
 use crate::port::{Context, Object, Stream};
 use crate::report::{Explain, Report, Result};
 
@@ -34,11 +35,14 @@ const PARTS_PER_SIZE: u32 = 950;
 /// 50 GiB stays within what a small machine has; beyond, S3's limit of 10,000 parts makes the parts themselves larger than this.
 const MEMORY: u64 = 64 << 20;
 
-/// Completing lets a store put all parts together; what it may take grows with the size, as if that many bytes were moved.
-const COMPLETING: u64 = 30_000_000;
+/// What is done after a failure or a cancellation has this long, whatever else is cancelled (trap 16).
+const LAST_WORDS: Duration = Duration::from_secs(20);
 
-/// The condition "only if there is none yet".
-const IF_NONE: Option<&str> = Some("*");
+/// Smaller objects stay in the bucket's own storage class: the cheaper ones bill them as so many bytes.
+const SMALLEST_BILLED: u64 = 128 << 10;
+
+/// What is the store's own has to be replaced and removed again: it is never locked.
+const OWN: &str = ".lifeboat/";
 
 /// The metadata that says whose upload it was.
 const MARK: &str = "lifeboat-upload";
@@ -49,6 +53,7 @@ pub(super) fn put(s3: &S3, key: &str, mut body: Stream, cx: &Context) -> Result<
     if s3.demand_look(&upload.full, cx)?.is_some() {
         return Err(upload.exists());
     }
+    upload.trusts = s3.relies_on_condition(cx)?;
     let first = upload.read_part(&mut body, cx)?;
     let sent = if first.is_last { upload.put_whole(&first, cx) } else { upload.put_parts(first, &mut body, cx) };
     let failure = match sent.and_then(|()| upload.prove(cx)) {
@@ -59,26 +64,12 @@ pub(super) fn put(s3: &S3, key: &str, mut body: Stream, cx: &Context) -> Result<
     cx.runtime.block_on(upload.end(failure))
 }
 
-/// See [`S3::refuses_to_replace`].
-pub(super) fn refuses_to_replace(s3: &S3, cx: &Context) -> Result<bool> {
-    let mut name = [0; 8];
-    getrandom::fill(&mut name).explain(|| "making a random number".into())?;
-    let full = s3.full(&format!(".lifeboat-probe-{}", hex::encode(name)))?;
-    let bucket = &s3.settings.bucket;
-    let put = || {
-        s3.client.put_object().bucket(bucket).key(&full).set_if_none_match(IF_NONE.map(Into::into)).body(Bytes::from_static(b"?").into())
-    };
-    match ask(cx, put().send())? {
-        Err(trouble) if trouble.is_unknown_condition() => return Ok(false),
-        first => drop(first.map_err(|trouble| s3.report(Operation::PutObject, &trouble))?),
-    }
-    let second = ask(cx, put().send());
-    s3.demand(Operation::DeleteObject, cx, s3.client.delete_object().bucket(bucket).key(&full).send())?;
-    match second? {
-        Err(trouble) if trouble.is_taken() => Ok(true),
-        Err(trouble) => Err(s3.report(Operation::PutObject, &trouble)),
-        Ok(_) => Ok(false),
-    }
+/// How an object is to be kept, in S3's words.
+struct Wish {
+    encryption: Option<ServerSideEncryption>,
+    key: Option<String>,
+    lock: Option<ObjectLockMode>,
+    until: Option<DateTime>,
 }
 
 /// Bytes to be sent in one request.
@@ -120,6 +111,8 @@ struct Upload<'a> {
     whole: crc32fast::Hasher,
     /// Of the parts' checksums, which is what S3 calls composite.
     composite: crc32fast::Hasher,
+    /// The store itself refuses to put it in another's place, as far as a single request goes.
+    trusts: bool,
     /// The store was told to publish it: it may be there, whatever the answer was.
     told: bool,
 }
@@ -130,7 +123,7 @@ impl<'a> Upload<'a> {
         getrandom::fill(&mut mark).explain(|| "making a random number".into())?;
         let (whole, composite) = (crc32fast::Hasher::new(), crc32fast::Hasher::new());
         let (full, mark) = (s3.full(key)?, hex::encode(mark));
-        Ok(Upload { s3, key, full, mark, id: None, parts: Vec::new(), size: 0, whole, composite, told: false })
+        Ok(Upload { s3, key, full, mark, id: None, parts: Vec::new(), size: 0, whole, composite, trusts: false, told: false })
     }
 
     /// 1, 2, 3 …
@@ -163,13 +156,19 @@ impl<'a> Upload<'a> {
     /// In a single request.
     fn put_whole(&mut self, part: &Part, cx: &Context) -> Result<(), Failure> {
         let checksum = self.count(part);
+        if !self.trusts {
+            self.look_again(cx)?;
+        }
         self.told = true;
-        let request = |condition: Option<&str>| {
+        let wish = self.wish();
+        let request = |condition: Option<String>| {
             let put = self.s3.client.put_object().bucket(&self.s3.settings.bucket).key(&self.full).metadata(MARK, &self.mark);
-            let put = put.set_if_none_match(condition.map(Into::into)).set_checksum_crc32(checksum.clone());
-            put.body(part.bytes.clone().into()).customize().config_override(patient(self.size)).send()
+            let put = put.set_if_none_match(condition).set_checksum_crc32(checksum.clone());
+            let put = put.set_storage_class(self.storage_class()).set_server_side_encryption(wish.encryption.clone());
+            let put = put.set_ssekms_key_id(wish.key.clone()).set_object_lock_mode(wish.lock.clone());
+            put.set_object_lock_retain_until_date(wish.until).body(part.bytes.clone().into()).send()
         };
-        match ask(cx, request(IF_NONE))? {
+        match ask(cx, request(self.s3.condition()))? {
             Err(trouble) if trouble.is_unknown_condition() => ask(cx, request(None))?.map(drop),
             answer => answer.map(drop),
         }
@@ -188,8 +187,11 @@ impl<'a> Upload<'a> {
     }
 
     fn begin(&mut self, cx: &Context) -> Result<()> {
-        let bucket = &self.s3.settings.bucket;
-        let mut request = self.s3.client.create_multipart_upload().bucket(bucket).key(&self.full).metadata(MARK, &self.mark);
+        let (bucket, wish) = (&self.s3.settings.bucket, self.wish());
+        let request = self.s3.client.create_multipart_upload().bucket(bucket).key(&self.full).metadata(MARK, &self.mark);
+        let request = request.set_storage_class(self.s3.settings.storage_class.as_deref().map(Into::into));
+        let request = request.set_server_side_encryption(wish.encryption).set_ssekms_key_id(wish.key);
+        let mut request = request.set_object_lock_mode(wish.lock).set_object_lock_retain_until_date(wish.until);
         if self.s3.settings.checksum == Checksum::Crc32 {
             request = request.checksum_algorithm(ChecksumAlgorithm::Crc32);
         }
@@ -234,8 +236,7 @@ impl<'a> Upload<'a> {
         let request = self.s3.client.upload_part().bucket(&self.s3.settings.bucket).key(&self.full).set_upload_id(self.id.clone());
         let request = request.part_number(number).set_checksum_crc32(checksum);
         async move {
-            let patience = patient(part.bytes.len() as u64);
-            let answer = request.body(part.bytes.into()).customize().config_override(patience).send().await?;
+            let answer = request.body(part.bytes.into()).send().await?;
             Ok((number, answer))
         }
     }
@@ -257,24 +258,62 @@ impl<'a> Upload<'a> {
 
     fn complete(&mut self, cx: &Context) -> Result<(), Failure> {
         cx.check()?;
+        // Stores that keep the condition for a single request may ignore it here.
+        self.look_again(cx)?;
         self.told = true;
-        let request = |condition: Option<&str>| {
+        let request = |condition: Option<String>| {
             let parts = CompletedMultipartUpload::builder().set_parts(Some(self.parts.clone())).build();
             let request = self.s3.client.complete_multipart_upload().bucket(&self.s3.settings.bucket).key(&self.full);
-            let request = request.set_upload_id(self.id.clone()).multipart_upload(parts).set_if_none_match(condition.map(Into::into));
-            request.customize().config_override(patient(COMPLETING)).send()
+            let request = request.set_upload_id(self.id.clone()).multipart_upload(parts).set_if_none_match(condition);
+            request.send()
         };
-        match ask(cx, request(IF_NONE))? {
+        match ask(cx, request(self.s3.condition()))? {
             Err(trouble) if trouble.is_unknown_condition() => ask(cx, request(None))?.map(drop),
             answer => answer.map(drop),
         }
         .map_err(|trouble| Failure::Asked(Operation::CompleteUpload, trouble))
     }
 
+    /// Reading the body took its time: somebody may have stored another object meanwhile.
+    fn look_again(&self, cx: &Context) -> Result<()> {
+        if self.s3.demand_look(&self.full, cx)?.is_some() { Err(self.exists()) } else { Ok(()) }
+    }
+
+    /// Of an object in a single request.
+    fn storage_class(&self) -> Option<StorageClass> {
+        let class = self.s3.settings.storage_class.as_deref().filter(|_| self.size >= SMALLEST_BILLED);
+        class.map(Into::into)
+    }
+
+    /// How the object is to be kept.
+    fn wish(&self) -> Wish {
+        let settings = &self.s3.settings;
+        let (encryption, key) = match &settings.encryption {
+            None => (None, None),
+            Some(Encryption::Aes256) => (Some(ServerSideEncryption::Aes256), None),
+            Some(Encryption::Kms(key)) => (Some(ServerSideEncryption::AwsKms), key.clone()),
+        };
+        let Some(lock) = settings.lock.filter(|_| !self.key.starts_with(OWN)) else {
+            return Wish { encryption, key, lock: None, until: None };
+        };
+        let mode = match lock.mode {
+            LockMode::Governance => ObjectLockMode::Governance,
+            LockMode::Compliance => ObjectLockMode::Compliance,
+        };
+        let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * i64::from(lock.days));
+        let until = DateTime::from_secs(until.as_second());
+        Wish { encryption, key, lock: Some(mode), until: Some(until) }
+    }
+
     /// The store said that it is done. What it has is looked at all the same (trap 14).
     fn prove(&self, cx: &Context) -> Result<Object, Failure> {
         let seen = self.s3.demand_look(&self.full, cx)?;
         let seen = seen.ok_or_else(|| self.s3.strange(format!("{} was stored and is not there", self.key)))?;
+        // Not an error: whoever writes need not have the right to see locks. But it was asked for, and is not proven.
+        if self.wish().lock.is_some() && seen.object_lock_mode().is_none() {
+            let words = format!("{} does not say that {} is locked: the lock is not proven", self.s3.place(), self.key);
+            cx.log.say("s3", &format!("{words} (the bucket needs object lock, the writer s3:GetObjectRetention to see it)"));
+        }
         Ok(self.compare(&seen)?)
     }
 
@@ -284,7 +323,7 @@ impl<'a> Upload<'a> {
             return Err(Report::refused(format!("{} was replaced by another upload at the same moment", self.key))
                 .cause(format!("{} lets one upload replace another", self.s3.place())));
         }
-        let object = object(self.key, seen)?;
+        let object = self.s3.object(self.key, seen.content_length(), seen.last_modified())?;
         if object.size != self.size {
             return Err(Report::failed(format!("{} has {} bytes in the store where {} were sent", self.key, object.size, self.size)));
         }
@@ -314,7 +353,8 @@ impl<'a> Upload<'a> {
 
     /// After a failure: takes back what was begun, unless it turns out that only the answer was lost and all is well.
     async fn end(&self, failure: Failure) -> Result<Object> {
-        let last_words = tokio::time::timeout(LAST_WORDS, self.last_words(&failure)).await;
+        let limit = LAST_WORDS.min(self.s3.settings.stuck_after * 4);
+        let last_words = tokio::time::timeout(limit, self.last_words(&failure)).await;
         let (report, left) = match (failure, last_words) {
             (_, Ok(Ok(Ended::Stored(object)))) => return Ok(object),
             (Failure::Asked(_, trouble), Ok(Ok(Ended::Anothers))) if trouble.is_taken() => return Err(self.exists()),
@@ -324,7 +364,7 @@ impl<'a> Upload<'a> {
         let why = match left {
             Ok(Ok(_)) => return Err(report),
             Ok(Err(left)) => left.to_string(),
-            Err(_) => format!("no answer within {} seconds", LAST_WORDS.as_secs()),
+            Err(_) => format!("no answer within {} seconds", limit.as_secs()),
         };
         let (bucket, full) = (&self.s3.settings.bucket, &self.full);
         Err(report.cause(format!("what was begun of {} could not be taken back: {why}", self.key))).map_err(|report| match &self.id {

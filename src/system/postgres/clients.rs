@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::{Postgres, Tls};
+use super::{Postgres, Settings, Through, Tls};
 use crate::port::Context;
 use crate::process::Program;
 use crate::report::{Explain, Report, Result};
@@ -17,10 +17,12 @@ use crate::report::{Explain, Report, Result};
 const DEBIAN: &str = "/usr/lib/postgresql";
 
 /// One installation of the client programs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clients {
     /// The directory, or `None` for the path.
     directory: Option<PathBuf>,
+    /// They are at the far end of this.
+    through: Option<Through>,
     /// `15.18`.
     pub version: String,
     /// 15.
@@ -35,23 +37,37 @@ pub struct Access {
 }
 
 impl Clients {
-    /// Those that can serve a server of `major`: at least as new as it, and no newer than they must be.
+    /// Those that can serve a server of `major`: at least as new as it, and no newer than they must be (trap 32).
     pub fn for_server(postgres: &Postgres, major: u32, cx: &Context) -> Result<Clients> {
-        let mut found = match &postgres.settings.bin {
-            Some(directory) => vec![Clients::at(Some(directory.clone()), cx)?],
-            None => Clients::installed(cx),
+        let settings = &postgres.settings;
+        let mut found = match (settings.bin.as_slice(), &settings.through) {
+            ([], None) => Clients::installed(cx),
+            ([], Some(_)) => vec![Clients::far(postgres).versioned(cx)?],
+            (directories, through) => {
+                let one = |directory: &PathBuf| {
+                    Clients { directory: Some(directory.clone()), through: through.clone(), ..Clients::default() }.versioned(cx)
+                };
+                directories.iter().map(one).collect::<Result<_>>()?
+            }
         };
         found.sort_by_key(|clients| clients.major);
         let newest = found.last().cloned();
+        let place = if settings.through.is_some() { "there" } else { "here" };
         found.into_iter().find(|clients| clients.major >= major).ok_or_else(|| match newest {
             Some(newest) => Report::refused(format!(
-                "the server {} is PostgreSQL {major}, newer than the newest client here, {}",
+                "the server {} is PostgreSQL {major}, newer than the newest client {place}, {}",
                 postgres.describe(),
                 newest.version
             ))
-            .hint(format!("apt install postgresql-client-{major}, or set `bin` in [system.{}]", postgres.settings.name)),
+            .hint(format!("apt install postgresql-client-{major}, or set `bin` in [system.{}]", settings.name)),
             None => Report::failed("no PostgreSQL client programs are installed").hint(format!("apt install postgresql-client-{major}")),
         })
+    }
+
+    /// Those at the far end of a system's prefix, of a version that was not asked for.
+    pub(super) fn far(postgres: &Postgres) -> Clients {
+        let Settings { bin, through, .. } = &postgres.settings;
+        Clients { directory: bin.first().cloned(), through: through.clone(), ..Clients::default() }
     }
 
     /// One of its programs.
@@ -66,17 +82,29 @@ impl Clients {
         let directories = fs::read_dir(DEBIAN).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
         let candidates = directories.filter(|bin| bin.join("pg_dump").is_file()).map(Some).chain([None]);
         // An installation that cannot tell its version is not one.
-        candidates.filter_map(|directory| Clients::at(directory, cx).ok()).collect()
+        candidates.filter_map(|directory| Clients { directory, ..Clients::default() }.versioned(cx).ok()).collect()
     }
 
-    fn at(directory: Option<PathBuf>, cx: &Context) -> Result<Clients> {
-        let unknown = Clients { directory, version: String::new(), major: 0 };
-        let output = unknown.program("pg_dump").arg("--version").run(cx)?;
+    /// Asks `pg_dump` for its version. Whatever else is said on the way, at log-in say, would end up in a dump: it is refused.
+    fn versioned(self, cx: &Context) -> Result<Clients> {
+        let output = self.behind(self.program("pg_dump").arg("--version")).run(cx)?;
         let words = String::from_utf8_lossy(&output).into_owned();
-        let version = words.split_whitespace().nth(2).unwrap_or_default().to_owned();
+        let version = words.strip_prefix("pg_dump (PostgreSQL) ").filter(|rest| rest.lines().count() == 1);
+        let version = version.and_then(|rest| rest.split_whitespace().next()).unwrap_or_default().to_owned();
         let major = version.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
-        let major = major.ok_or_else(|| Report::failed(format!("pg_dump --version said {words:?}")))?;
-        Ok(Clients { version, major, ..unknown })
+        let major = major.ok_or_else(|| {
+            let report = Report::failed(format!("pg_dump --version said {words:?}"));
+            if self.through.is_some() { report.hint("let nothing be printed at log-in") } else { report }
+        })?;
+        Ok(Clients { version, major, ..self })
+    }
+
+    /// A program of theirs with all its arguments, to be started from here.
+    pub fn behind(&self, program: Program) -> Program {
+        match &self.through {
+            Some(through) => program.through(&through.command, through.shell),
+            None => program.in_large_writes(),
+        }
     }
 }
 
@@ -110,6 +138,10 @@ impl Access {
             .arg("--no-password")
             .arg("--dbname")
             .arg(only_a_name(database));
+        if settings.through.is_some() {
+            // The far end has its own ways: its password file, peer authentication.
+            return program;
+        }
         let ours = |file: &File| PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
         let passfile = self.passfile.as_ref().map_or_else(|| "/dev/null".into(), ours);
         program.env("PGPASSFILE", passfile)
@@ -118,7 +150,7 @@ impl Access {
 
 /// libpq takes a database name that looks like a connection string for one, and then it wins over everything else said. This is one,
 /// and it says nothing but the name.
-fn only_a_name(database: &str) -> String {
+pub(super) fn only_a_name(database: &str) -> String {
     format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 

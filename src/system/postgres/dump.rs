@@ -1,11 +1,13 @@
-//! `pg_dump` as a source of bytes.
+//! `pg_dump` and `pg_dumpall` as sources of bytes.
 
 use std::io::{self, Read};
+use std::sync::{Arc, Mutex};
 
 use super::clients::{Access, Clients};
+use super::snapshot::{Cut, Snapshot};
 use super::{Identity, Postgres};
 use crate::port::{Context, Source, Stream};
-use crate::report::Result;
+use crate::report::{Report, Result};
 
 /// How the dump is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,21 +18,31 @@ pub enum Layout {
     Custom,
 }
 
-/// One `pg_dump` about to be started.
+/// One `pg_dump` about to be started, and the snapshot it will see.
 pub struct Dump {
     postgres: Postgres,
     layout: Layout,
     clients: Clients,
-    /// Who was asked before the start; the dump's snapshot is no older than its clock.
+    snapshot: Arc<Mutex<Snapshot>>,
+    /// Who was asked before the start.
     pub identity: Identity,
 }
 
 impl Dump {
-    /// Asks the server who it is and finds the client that fits, before anything is started.
+    /// Asks the server who it is, finds the client that fits and has the system's own database exported, before anything is started.
     pub fn prepare(postgres: &Postgres, layout: Layout, cx: &Context) -> Result<Dump> {
-        let identity = postgres.identity(&postgres.settings.database, cx)?;
+        let database = &postgres.settings.database;
+        let identity = postgres.session(database, cx)?.identity(cx)?;
         let clients = Clients::for_server(postgres, identity.major, cx)?;
-        Ok(Dump { postgres: postgres.clone(), layout, clients, identity })
+        let mut cut = Cut::take(postgres, std::slice::from_ref(database), cx)?;
+        let snapshot = cut.snapshots.pop().ok_or_else(|| Report::failed("no snapshot was exported"))?;
+        Ok(Dump::of(postgres, layout, clients, snapshot))
+    }
+
+    /// A dump of what a snapshot shows.
+    pub fn of(postgres: &Postgres, layout: Layout, clients: Clients, snapshot: Snapshot) -> Dump {
+        let identity = snapshot.identity.clone();
+        Dump { postgres: postgres.clone(), layout, clients, snapshot: Arc::new(Mutex::new(snapshot)), identity }
     }
 
     /// `15.18`, of pg_dump.
@@ -45,21 +57,60 @@ impl Source for Dump {
     }
 
     fn open(&self, cx: &Context) -> Result<Stream> {
+        let mut snapshot = self.snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if snapshot.is_lost() {
+            let lost = format!("the connection that held the snapshot of {:?} is gone", self.identity.database);
+            return Err(Report::failed(lost).hint("the server's log says who ended it"));
+        }
         let access = Access::to(&self.postgres, cx)?;
         let program = access.aim(self.clients.program("pg_dump"), &self.postgres, &self.identity.database);
-        let program = program.args(["--no-owner", "--no-acl", "--encoding=UTF8"]);
+        let program = program.args(["--no-owner", "--no-acl", "--encoding=UTF8"]).arg(format!("--snapshot={}", snapshot.id));
         let program = match self.layout {
             Layout::Plain => program.arg("--format=plain"),
             Layout::Custom => program.args(["--format=custom", "--compress=0"]),
         };
-        Ok(Box::new(Guarded { stream: program.stream(cx)?, _access: access }))
+        let stream = self.clients.behind(program).stream(cx)?;
+        Ok(Box::new(Guarded { stream, _access: access, _snapshot: Some(Arc::clone(&self.snapshot)) }))
     }
 }
 
-/// The password file lives as long as the stream.
+/// One `pg_dumpall --globals-only` about to be started: roles and tablespaces (R1).
+pub struct Globals {
+    postgres: Postgres,
+    clients: Clients,
+    role_passwords: bool,
+    /// Who was asked before the start; what comes is no older than its clock.
+    pub identity: Identity,
+}
+
+impl Globals {
+    /// Of the server that said who it is; with the hashes of passwords only where that is wanted.
+    pub fn of(postgres: &Postgres, clients: Clients, identity: Identity, role_passwords: bool) -> Globals {
+        Globals { postgres: postgres.clone(), clients, role_passwords, identity }
+    }
+}
+
+impl Source for Globals {
+    fn describe(&self) -> String {
+        format!("pg_dumpall of the roles and tablespaces on {}", self.postgres.describe())
+    }
+
+    fn open(&self, cx: &Context) -> Result<Stream> {
+        let access = Access::to(&self.postgres, cx)?;
+        // pg_dumpall takes servers from `--dbname` and the database to begin with from `--database`.
+        let database = &self.identity.database;
+        let program = access.aim(self.clients.program("pg_dumpall"), &self.postgres, database);
+        let program = program.args(["--globals-only", "--encoding=UTF8", "--database"]).arg(super::clients::only_a_name(database));
+        let program = if self.role_passwords { program } else { program.arg("--no-role-passwords") };
+        Ok(Box::new(Guarded { stream: self.clients.behind(program).stream(cx)?, _access: access, _snapshot: None }))
+    }
+}
+
+/// The password file and the snapshot live as long as the stream.
 struct Guarded {
     stream: Stream,
     _access: Access,
+    _snapshot: Option<Arc<Mutex<Snapshot>>>,
 }
 
 impl Read for Guarded {

@@ -11,8 +11,9 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use super::clients::{Access, Clients};
+use super::clients::Access;
 use super::dump::Layout;
+use super::majors::{needs_trimming, without_timeout};
 use super::{Postgres, explain_sql, identity};
 use crate::port::{Context, Stream};
 use crate::report::{Report, Result};
@@ -27,7 +28,7 @@ pub const RESTORED: &str = "lifeboat: restored";
 const LOCK_SPACE: i32 = 0x11FE;
 
 /// A database has a name beginning with this until it bears its mark. It belongs to whoever holds its lock.
-const UNMARKED: &str = "lifeboat_unmarked_";
+pub const UNMARKED: &str = "lifeboat_unmarked_";
 
 /// How long a database's lock is waited for. The server lets go of a killed restore's lock only when it has done what it was doing.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -46,11 +47,14 @@ pub struct Target<'a> {
     pub layout: Layout,
     /// The major version of the pg_dump that wrote it; its archive wants a client no older.
     pub client_major: u32,
+    /// The major version of the server it was made of.
+    pub server_major: u32,
 }
 
 impl Postgres {
     /// Makes the database, restores `stream` into it, analyses it. Whatever fails, the half-made database is gone when this returns.
     pub fn restore(&self, target: Target<'_>, stream: Stream, cx: &Context) -> Result<()> {
+        self.can_restore(target, cx)?;
         let (guard, server_major) = cx.wait(self.create_staged(target, cx))?;
         let restored = self.load(target, server_major, stream, cx).and_then(|()| {
             cx.check()?;
@@ -147,21 +151,31 @@ impl Postgres {
     }
 
     fn load(&self, target: Target<'_>, server_major: u32, stream: Stream, cx: &Context) -> Result<()> {
-        let clients = Clients::for_server(self, server_major.max(target.client_major), cx)?;
+        let clients = self.clients_for(target, server_major, cx)?;
         let access = Access::to(self, cx)?;
         let owner = self.settings.owner.as_deref().unwrap_or(&self.settings.user);
-        let program = match target.layout {
-            // Not in one transaction: a dump with large objects brings its own COMMIT. What is staged needs none.
-            Layout::Plain => access
+        // Not in one transaction: a dump with large objects brings its own COMMIT. What is staged needs none.
+        let psql = || {
+            access
                 .aim(clients.program("psql"), self, target.into)
                 .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null", "--file=-"])
-                .env("PGOPTIONS", format!("-c role={}", escape_option(owner))),
-            Layout::Custom => access
-                .aim(clients.program("pg_restore"), self, target.into)
-                .args(["--exit-on-error", "--no-owner", "--no-acl", "--role"])
-                .arg(owner),
+                .env("PGOPTIONS", format!("-c role={}", escape_option(owner)))
         };
-        program.run_with(stream, cx)?;
+        let own = ["--exit-on-error", "--no-owner", "--no-acl"];
+        let written_by = if target.layout == Layout::Plain { target.client_major } else { clients.major };
+        let trims = needs_trimming(written_by, server_major);
+        match (target.layout, trims) {
+            (Layout::Plain, false) => psql().run_with(stream, cx)?,
+            (Layout::Plain, true) => psql().run_with(without_timeout(stream), cx)?,
+            (Layout::Custom, false) => {
+                let pg_restore = access.aim(clients.program("pg_restore"), self, target.into).args(own);
+                pg_restore.arg("--role").arg(owner).run_with(stream, cx)?
+            }
+            (Layout::Custom, true) => {
+                let sql = clients.program("pg_restore").args(own).arg("--file=-").filter(stream, cx)?;
+                psql().run_with(without_timeout(sql), cx)?
+            }
+        };
         Ok(())
     }
 

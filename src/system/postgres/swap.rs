@@ -76,7 +76,7 @@ impl Postgres {
     }
 }
 
-/// What belongs to a database but does not travel with a rename: owner, connection limit, grants, settings; as statements on the staged one.
+/// What belongs to a database but does not travel with a rename: owner, connection limit, grants, settings, comment; as statements on the staged one.
 async fn carried(client: &Client, swap: Swap<'_>) -> Result<String> {
     let query = "
         WITH live AS (SELECT * FROM pg_database WHERE datname = $1)
@@ -88,6 +88,10 @@ async fn carried(client: &Client, swap: Swap<'_>) -> Result<String> {
                                 CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
           FROM live, aclexplode(coalesce(datacl, acldefault('d', datdba)))
         UNION ALL SELECT format('ALTER DATABASE %I RESET ALL', $2::text) FROM live
+        -- What people wrote of the live one; never a mark of ours, by which the new one would be taken for a staged or kept one.
+        UNION ALL SELECT format('COMMENT ON DATABASE %I IS %s', $2::text,
+                                coalesce((SELECT quote_literal(words) FROM shobj_description(oid, 'pg_database') AS words
+                                          WHERE NOT starts_with(words, $3)), 'NULL')) FROM live
         UNION ALL SELECT CASE setrole WHEN 0 THEN format('ALTER DATABASE %I SET %I TO %s', $2::text, name, setting)
                                       ELSE format('ALTER ROLE %I IN DATABASE %I SET %I TO %s', pg_get_userbyid(setrole), $2::text, name, setting) END
           FROM live JOIN pg_db_role_setting ON setdatabase = live.oid, unnest(setconfig) AS entry,
@@ -95,7 +99,8 @@ async fn carried(client: &Client, swap: Swap<'_>) -> Result<String> {
                -- A list setting is stored as a list of quoted names and must not be quoted as one value again.
                LATERAL (SELECT CASE WHEN name IN ('search_path', 'temp_tablespaces', 'session_preload_libraries', 'local_preload_libraries')
                                     THEN value ELSE quote_literal(value) END AS setting) AS quoted";
-    let rows = client.query(query, &[&swap.live, &swap.staged]).await.map_err(|error| explain_sql(&error, swap.live))?;
+    let rows =
+        client.query(query, &[&swap.live, &swap.staged, &super::databases::MARK]).await.map_err(|error| explain_sql(&error, swap.live))?;
     Ok(rows.iter().map(|row| row.get::<_, String>(0) + ";\n").collect())
 }
 

@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span};
 
 use super::sheet::indented;
 use super::{label, scrolled};
-use crate::pipeline::manifest::{Compression, Dump, Format, Manifest};
+use crate::pipeline::manifest::{Dump, Format, Manifest};
 use crate::tui::glyph;
 use crate::tui::model::{Model, Scroll};
 use crate::tui::text::{bytes, clean, clip, count, many, moment, pad, pad_left, span, width, wrap};
@@ -30,10 +30,9 @@ fn facts(model: &Model, manifest: &Manifest, columns: usize) -> Vec<Line<'static
     let format = match manifest.format {
         Format::Plain => "plain SQL",
         Format::Custom => "pg_restore archive",
+        Format::Globals => "roles and tablespaces as SQL",
     };
-    let compression = match manifest.compression {
-        Compression::Gzip => "gzip",
-    };
+    let compression = manifest.compression.word();
     let origin = &manifest.origin;
     let rows = [
         ("data as of", format!("{}, {} ago", moment(manifest.snapshot_at), span(age))),

@@ -1,0 +1,100 @@
+//! What goes from one major version to another: PostgreSQL promises that an older dump goes into a newer server, by clients at least as new
+//! as both. Everything else is refused before a database is made (G13, trap 32).
+
+use std::io::{self, Cursor, Read};
+
+use memchr::memmem;
+
+use super::Postgres;
+use super::clients::Clients;
+use super::restore::Target;
+use crate::port::{Context, Stream};
+use crate::report::{Report, Result};
+
+/// Clients from this major on write a line of settings that servers before it do not know, whatever server they talk to.
+const WRITES_TIMEOUT: u32 = 17;
+
+/// That line.
+const TIMEOUT: &[u8] = b"SET transaction_timeout = 0;\n";
+
+/// It stands among the first settings.
+const HEAD: usize = 16 << 10;
+
+impl Postgres {
+    /// Whether a dump can be restored here, asked before anything of it is read: `Kind::Refused` where not.
+    pub fn can_restore(&self, target: Target<'_>, cx: &Context) -> Result<()> {
+        let server = self.identity(&self.settings.maintenance, cx)?;
+        self.clients_for(target, server.major, cx).map(drop)
+    }
+
+    /// The clients that restore a dump into a server of this major.
+    pub(super) fn clients_for(&self, target: Target<'_>, server_major: u32, cx: &Context) -> Result<Clients> {
+        if target.server_major > server_major {
+            return Err(Report::refused(format!(
+                "{} is a dump of PostgreSQL {}, and {} is PostgreSQL {server_major}: a dump does not go into an older major version",
+                target.dump,
+                target.server_major,
+                self.describe()
+            ))
+            .hint(format!("restore it into a server of version {} or newer", target.server_major)));
+        }
+        Clients::for_server(self, server_major.max(target.client_major), cx).map_err(|report| {
+            if target.client_major > server_major {
+                let words = format!("{} was written by pg_dump {}, and wants clients no older", target.dump, target.client_major);
+                report.under(words)
+            } else {
+                report
+            }
+        })
+    }
+}
+
+/// Whether what such a client writes needs [`without_timeout`] before a server of this major takes it.
+pub(super) fn needs_trimming(client_major: u32, server_major: u32) -> bool {
+    client_major >= WRITES_TIMEOUT && server_major < WRITES_TIMEOUT
+}
+
+/// SQL text without the line that an older server refuses. Nothing else is changed.
+pub(super) fn without_timeout(sql: Stream) -> Stream {
+    Box::new(Trimmed { rest: sql, head: None })
+}
+
+struct Trimmed {
+    rest: Stream,
+    head: Option<Cursor<Vec<u8>>>,
+}
+
+impl Read for Trimmed {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.head.is_none() {
+            let mut head = Vec::with_capacity(HEAD);
+            self.rest.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
+            if let Some(at) = memmem::find(&head, TIMEOUT).filter(|at| *at == 0 || head[at - 1] == b'\n') {
+                head.drain(at..at + TIMEOUT.len());
+            }
+            self.head = Some(Cursor::new(head));
+        }
+        match self.head.as_mut().map_or(Ok(0), |head| head.read(into))? {
+            0 => self.rest.read(into),
+            count => Ok(count),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_line_that_an_older_server_refuses_is_taken_out() {
+        let trimmed = |text: &str| {
+            let mut out = String::new();
+            without_timeout(Box::new(Cursor::new(text.to_owned().into_bytes()))).read_to_string(&mut out).unwrap();
+            out
+        };
+        assert_eq!(trimmed("SET a = 1;\nSET transaction_timeout = 0;\nSET b = 2;\n"), "SET a = 1;\nSET b = 2;\n");
+        assert_eq!(trimmed("x SET transaction_timeout = 0;\n"), "x SET transaction_timeout = 0;\n");
+        let long = "-- x\n".repeat(10_000);
+        assert_eq!(trimmed(&long), long);
+    }
+}

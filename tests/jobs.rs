@@ -1,0 +1,6 @@
+//! What a job dumps, of which server and with which client: real servers of several majors, real clients, a real shell at the far end.
+
+mod group;
+mod majors;
+mod rig;
+mod through;
