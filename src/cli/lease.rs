@@ -47,15 +47,8 @@ impl Lease {
     }
 
     fn show(&self, world: &World, common: &Common) -> Result<ExitCode> {
-        let jobs: Vec<_> = match &self.job {
-            Some(name) => vec![world.inventory.job(name)?],
-            None => world.inventory.jobs.values().collect(),
-        };
-        let mut stores: Vec<&str> = jobs.iter().map(|job| job.store.as_str()).collect();
-        stores.sort_unstable();
-        stores.dedup();
         let mut cards = Vec::new();
-        for name in stores {
+        for name in world.stores(self.job.as_deref())? {
             let store = world.inventory.open_store(name, &world.cx)?;
             cards.extend(lease::list(&*store, self.job.as_deref(), &world.cx)?.into_iter().map(|card| (name, card)));
         }

@@ -34,16 +34,9 @@ fn grace(text: &str) -> Result<SignedDuration, String> {
 impl Sweep {
     pub fn run(&self, common: &Common) -> Result<ExitCode> {
         let world = World::open(common)?;
-        let jobs: Vec<_> = match &self.job {
-            Some(name) => vec![world.inventory.job(name)?],
-            None => world.inventory.jobs.values().collect(),
-        };
         // What has no manifest is of no job: a store is swept as a whole, and once.
-        let mut stores: Vec<&str> = jobs.iter().map(|job| job.store.as_str()).collect();
-        stores.sort_unstable();
-        stores.dedup();
         let mut swept = Vec::new();
-        for name in stores {
+        for name in world.stores(self.job.as_deref())? {
             let store = world.inventory.open_store(name, &world.cx)?;
             let found = catalogue::sweep(&*store, self.grace, Timestamp::now(), self.apply, &world.cx)?;
             swept.extend(found.into_iter().map(|found| (name, found)));

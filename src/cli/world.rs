@@ -74,6 +74,14 @@ impl World {
         self.inventory.runs()
     }
 
+    /// The store of a job, or those of all jobs, each once.
+    pub fn stores(&self, job: Option<&str>) -> Result<BTreeSet<&str>> {
+        Ok(match job {
+            Some(name) => [self.inventory.job(name)?.store.as_str()].into(),
+            None => self.inventory.jobs.values().map(|job| job.store.as_str()).collect(),
+        })
+    }
+
     /// Every runbook: the shipped ones and the user's.
     pub fn library(&self) -> Result<Library> {
         let library = Library::shipped();

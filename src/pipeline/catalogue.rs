@@ -447,6 +447,6 @@ fn is_ours(key: &str) -> bool {
 }
 
 /// Text from a bucket, for a message.
-fn show(text: &str) -> String {
+pub(super) fn show(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }

@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::catalogue::{CLOCK_TOLERANCE, Listing, disproven};
+use super::catalogue::{CLOCK_TOLERANCE, Listing, disproven, show};
 use super::history::shrunk;
 use super::manifest::{Dump, Level, MANIFEST_SUFFIX, PROOF_INFIX};
 use crate::port::{Context, Store};
@@ -266,11 +266,6 @@ pub fn apply(verdicts: &[Verdict<'_>], store: &dyn Store, mut gone: impl FnMut(&
         gone(verdict.dump);
     }
     Ok(())
-}
-
-/// Text from a manifest, for a message.
-fn show(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(100).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::Engine;
+use super::{Engine, LOOK_AGAIN};
 use crate::config::Job;
 use crate::pipeline::backup::{self, Order, new_id};
 use crate::pipeline::lease::{self, Claim, Lease};
@@ -22,9 +22,6 @@ use crate::system::postgres::databases::{self, Chosen};
 use crate::system::postgres::dump::{Dump, Globals, Layout};
 use crate::system::postgres::snapshot::Cut;
 use crate::system::postgres::{Identity, Postgres};
-
-/// How often a name that is taken is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long a dump's name can stay the same: names tell the time to the minute or better.
 const NAME_LASTS: Duration = Duration::from_secs(61);

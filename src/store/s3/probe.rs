@@ -23,7 +23,7 @@ impl S3 {
             let put = self.client.put_object().bucket(&self.settings.bucket).key(&full).if_none_match(IF_NONE);
             match ask(cx, put.body(Bytes::from_static(b"?").into()).send())? {
                 Ok(_) => {}
-                Err(trouble) if trouble.is_unknown_condition() => return Ok(false),
+                Err(trouble) if trouble.is_not_implemented() => return Ok(false),
                 Err(trouble) if trouble.is_taken() => return Ok(true),
                 Err(trouble) => return Err(self.report(Operation::PutObject, &trouble)),
             }

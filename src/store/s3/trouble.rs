@@ -128,13 +128,8 @@ impl Trouble {
         self.status == Some(416)
     }
 
-    /// The store does not know what it was asked to do.
+    /// The store does not know what it was asked to do, or the condition it was asked to keep, and says so.
     pub(super) fn is_not_implemented(&self) -> bool {
-        self.status == Some(501)
-    }
-
-    /// The store knows no conditional create and says so.
-    pub(super) fn is_unknown_condition(&self) -> bool {
         self.status == Some(501)
     }
 

@@ -169,7 +169,7 @@ impl<'a> Upload<'a> {
             put.set_object_lock_retain_until_date(wish.until).body(part.bytes.clone().into()).send()
         };
         match ask(cx, request(self.s3.condition()))? {
-            Err(trouble) if trouble.is_unknown_condition() => ask(cx, request(None))?.map(drop),
+            Err(trouble) if trouble.is_not_implemented() => ask(cx, request(None))?.map(drop),
             answer => answer.map(drop),
         }
         .map_err(|trouble| Failure::Asked(Operation::PutObject, trouble))
@@ -268,7 +268,7 @@ impl<'a> Upload<'a> {
             request.send()
         };
         match ask(cx, request(self.s3.condition()))? {
-            Err(trouble) if trouble.is_unknown_condition() => ask(cx, request(None))?.map(drop),
+            Err(trouble) if trouble.is_not_implemented() => ask(cx, request(None))?.map(drop),
             answer => answer.map(drop),
         }
         .map_err(|trouble| Failure::Asked(Operation::CompleteUpload, trouble))
