@@ -49,12 +49,14 @@ impl Filter for Gzip {
         let work = Arc::new(Mutex::new(work));
         // One block is being filled, one is held by the reader, the others wait in this queue or are being compressed.
         let (queue, members) = sync_channel(IN_FLIGHT_LIMIT - 2);
+        // What was compressed is filled again: new memory costs a fault of the processor for each page of it.
+        let (done, used) = channel();
         let mut threads = Vec::with_capacity(count + 1);
         for _ in 0..count {
-            let work = Arc::clone(&work);
-            threads.push(start("gzip", move || compress_blocks(&work, level))?);
+            let (work, done) = (Arc::clone(&work), done.clone());
+            threads.push(start("gzip", move || compress_blocks(&work, level, &done))?);
         }
-        threads.push(start("gzip-in", move || cut_into_blocks(input, &orders, &queue))?);
+        threads.push(start("gzip-in", move || cut_into_blocks(input, &orders, &queue, &used))?);
         Ok(Threaded::stream(Members { queue: members, current: Cursor::default(), over: false }, threads))
     }
 }
@@ -74,10 +76,10 @@ enum Next {
     End,
 }
 
-fn cut_into_blocks(mut input: Stream, orders: &Sender<Order>, queue: &SyncSender<Next>) {
+fn cut_into_blocks(mut input: Stream, orders: &Sender<Order>, queue: &SyncSender<Next>, used: &Receiver<Vec<u8>>) {
     let mut first = true;
     loop {
-        let block = match read_block(&mut input) {
+        let block = match read_block(&mut input, used.try_recv().unwrap_or_default()) {
             Ok(block) => block,
             Err(error) => {
                 // Whoever read may be gone; then nobody needs to know.
@@ -102,9 +104,9 @@ fn cut_into_blocks(mut input: Stream, orders: &Sender<Order>, queue: &SyncSender
     }
 }
 
-/// A full block, or the rest of the input.
-fn read_block(input: &mut Stream) -> io::Result<Vec<u8>> {
-    let mut block = vec![0; BLOCK];
+/// A full block, or the rest of the input, in the memory of an earlier block.
+fn read_block(input: &mut Stream, mut block: Vec<u8>) -> io::Result<Vec<u8>> {
+    block.resize(BLOCK, 0);
     let mut filled = 0;
     while filled < BLOCK {
         match input.read(&mut block[filled..]) {
@@ -118,13 +120,14 @@ fn read_block(input: &mut Stream) -> io::Result<Vec<u8>> {
     Ok(block)
 }
 
-fn compress_blocks(work: &Mutex<Receiver<Order>>, level: CompressionLvl) {
+fn compress_blocks(work: &Mutex<Receiver<Order>>, level: CompressionLvl, done: &Sender<Vec<u8>>) {
     let mut deflate = Compressor::new(level);
     loop {
         let order = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((block, reply)) = order else { return };
-        // A reader that is gone does not want it any more.
+        // A reader that is gone does not want it any more, and after the last block nobody fills another.
         reply.send(member(&mut deflate, &block)).ok();
+        done.send(block).ok();
     }
 }
 

@@ -239,7 +239,9 @@ impl<'a> Lane<'a> {
     fn end_backend(&self, job: &str, gently: bool) -> bool {
         let Ok(client) = self.the_box.cluster().connect("postgres", &self.cx) else { return false };
         let database = if job == "big" { "big" } else { "orders" };
-        let query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'pg_dump' AND datname = $1";
+        // Another connection of the same name holds the snapshot; pg_dump's is the younger one.
+        let query =
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'lifeboat' AND datname = $1 ORDER BY backend_start DESC LIMIT 1";
         let Ok(Some(row)) = self.cx.runtime.block_on(client.query_opt(query, &[&database])) else { return false };
         let signal = if gently { Signal::TERM } else { Signal::KILL };
         Pid::from_raw(row.get(0)).is_some_and(|pid| kill_process(pid, signal).is_ok())

@@ -30,11 +30,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const AGENT_CONF: &[u8] =
     b"disable-scdaemon\nno-allow-external-cache\ndefault-cache-ttl 34560000\nmax-cache-ttl 34560000\ns2k-count 1048576\n";
 
-/// A private GNUPGHOME. Dropping it ends its agent and removes it.
+/// A private GNUPGHOME. Dropping it ends its agent, where it may have one, and removes it.
 pub struct Home {
     path: PathBuf,
     lock_path: PathBuf,
     _lock: File,
+    /// Private keys make gpg start an agent; public ones never do.
+    has_agent: bool,
     cx: Context,
 }
 
@@ -45,14 +47,23 @@ impl std::fmt::Debug for Home {
 }
 
 impl Home {
-    /// A new, empty home, mode 0700.
-    pub fn create(cx: &Context) -> Result<Home> {
+    /// A new, empty home for public keys, mode 0700.
+    pub fn for_public_keys(cx: &Context) -> Result<Home> {
+        Home::create(false, cx)
+    }
+
+    /// A new, empty home for private keys, mode 0700.
+    pub fn for_private_keys(cx: &Context) -> Result<Home> {
+        Home::create(true, cx)
+    }
+
+    fn create(has_agent: bool, cx: &Context) -> Result<Home> {
         cx.check()?;
         let base = base()?;
         // Best effort: what cannot be swept now is no reason not to work, and the next one tries again.
         sweep(&base, cx).ok();
         for _ in 0..16 {
-            if let Some(home) = Self::try_create(&base, cx)? {
+            if let Some(home) = Self::try_create(&base, has_agent, cx)? {
                 return Ok(home);
             }
         }
@@ -60,7 +71,7 @@ impl Home {
     }
 
     /// `None` where a sweeper took the lock file in the moment before it was locked.
-    fn try_create(base: &Path, cx: &Context) -> Result<Option<Home>> {
+    fn try_create(base: &Path, has_agent: bool, cx: &Context) -> Result<Option<Home>> {
         let mut name = [0; 4];
         getrandom::fill(&mut name).map_err(|error| Report::failed("no random bytes").cause(error.to_string()))?;
         let path = base.join(hex::encode(name));
@@ -74,7 +85,7 @@ impl Home {
             return Ok(None);
         }
         // From here on the guard cleans up, whatever fails.
-        let home = Home { path, lock_path, _lock: lock, cx: cx.clone() };
+        let home = Home { path, lock_path, _lock: lock, has_agent, cx: cx.clone() };
         DirBuilder::new().mode(0o700).create(&home.path).explain(what)?;
         let mut options = OpenOptions::new();
         let mut conf = options.write(true).create_new(true).mode(0o600).open(home.path.join("gpg-agent.conf")).explain(what)?;
@@ -104,7 +115,8 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         // There is nobody to tell; what stays is found by the next sweep, because the lock goes with us in any case.
-        remove(&self.path, &self.lock_path, &self.cx).ok();
+        let agent = self.has_agent.then_some(&self.cx);
+        remove(&self.path, &self.lock_path, agent).ok();
     }
 }
 
@@ -126,16 +138,19 @@ fn sweep(base: &Path, cx: &Context) -> Result<usize> {
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             continue;
         }
-        remove(&lock_path.with_extension(""), &lock_path, cx)?;
+        // What it was for is not known any more.
+        remove(&lock_path.with_extension(""), &lock_path, Some(cx))?;
         swept += 1;
     }
     Ok(swept)
 }
 
-/// Ends the agent, removes the directory, and the lock file last, so that a directory is never without one.
-fn remove(home: &Path, lock_path: &Path, cx: &Context) -> Result<()> {
+/// Ends the agent where there may be one, removes the directory, and the lock file last, so that a directory is never without one.
+fn remove(home: &Path, lock_path: &Path, agent: Option<&Context>) -> Result<()> {
     if home.exists() {
-        end_agent(home, cx);
+        if let Some(cx) = agent {
+            end_agent(home, cx);
+        }
         remove_directory(home).explain(|| format!("removing the keyring {}", home.display()))?;
     }
     fs::remove_file(lock_path).explain(|| format!("removing {}", lock_path.display()))

@@ -30,7 +30,7 @@ impl PublicKeys {
         if files.is_empty() {
             return Err(Report::usage("no recipient: a dump is encrypted to at least one public key"));
         }
-        let home = Home::create(cx)?;
+        let home = Home::for_public_keys(cx)?;
         let mut context = home.context()?;
         let mut fingerprints = BTreeSet::new();
         for file in files {

@@ -49,7 +49,7 @@ impl SecretKey {
 
     fn import(key: &[u8], passphrase: Option<&str>, name: &str, cx: &Context) -> Result<SecretKey> {
         let export = "gpg --armor --export-secret-keys KEY > FILE";
-        let home = Home::create(cx)?;
+        let home = Home::for_private_keys(cx)?;
         let mut context = home.context()?;
         let words = Words::default();
         let provider = passphrase_provider(passphrase, &words);

@@ -41,7 +41,7 @@ impl Clients {
     pub fn for_server(postgres: &Postgres, major: u32, cx: &Context) -> Result<Clients> {
         let settings = &postgres.settings;
         let mut found = match (settings.bin.as_slice(), &settings.through) {
-            ([], None) => Clients::installed(cx),
+            ([], None) => Clients::installed(major, cx),
             ([], Some(_)) => vec![Clients::far(postgres).versioned(cx)?],
             (directories, through) => {
                 let one = |directory: &PathBuf| {
@@ -78,11 +78,16 @@ impl Clients {
         }
     }
 
-    fn installed(cx: &Context) -> Vec<Clients> {
-        let directories = fs::read_dir(DEBIAN).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
-        let candidates = directories.filter(|bin| bin.join("pg_dump").is_file()).map(Some).chain([None]);
+    /// Debian's, each major in a directory of its own; and whatever is in `PATH`, where none of those serves `major`.
+    fn installed(major: u32, cx: &Context) -> Vec<Clients> {
         // An installation that cannot tell its version is not one.
-        candidates.filter_map(|directory| Clients { directory, ..Clients::default() }.versioned(cx).ok()).collect()
+        let look = |directory| Clients { directory, ..Clients::default() }.versioned(cx).ok();
+        let directories = fs::read_dir(DEBIAN).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
+        let mut found: Vec<Clients> = directories.filter(|bin| bin.join("pg_dump").is_file()).filter_map(|bin| look(Some(bin))).collect();
+        if found.iter().all(|clients| clients.major < major) {
+            found.extend(look(None));
+        }
+        found
     }
 
     /// Asks `pg_dump` for its version. Whatever else is said on the way, at log-in say, would end up in a dump: it is refused.
@@ -103,7 +108,7 @@ impl Clients {
     pub fn behind(&self, program: Program) -> Program {
         match &self.through {
             Some(through) => program.through(&through.command, through.shell),
-            None => program.in_large_writes(),
+            None => program,
         }
     }
 }

@@ -69,7 +69,7 @@ impl Source for Dump {
             Layout::Plain => program.arg("--format=plain"),
             Layout::Custom => program.args(["--format=custom", "--compress=0"]),
         };
-        let stream = self.clients.behind(program).stream(cx)?;
+        let stream = self.clients.behind(program.in_bulk()).stream(cx)?;
         Ok(Box::new(Guarded { stream, _access: access, _snapshot: Some(Arc::clone(&self.snapshot)) }))
     }
 }
@@ -102,7 +102,7 @@ impl Source for Globals {
         let program = access.aim(self.clients.program("pg_dumpall"), &self.postgres, database);
         let program = program.args(["--globals-only", "--encoding=UTF8", "--database"]).arg(super::clients::only_a_name(database));
         let program = if self.role_passwords { program } else { program.arg("--no-role-passwords") };
-        Ok(Box::new(Guarded { stream: self.clients.behind(program).stream(cx)?, _access: access, _snapshot: None }))
+        Ok(Box::new(Guarded { stream: self.clients.behind(program.in_bulk()).stream(cx)?, _access: access, _snapshot: None }))
     }
 }
 
