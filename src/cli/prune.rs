@@ -7,7 +7,6 @@ use jiff::Timestamp;
 
 use super::world::World;
 use super::{Common, dumps, plain, print};
-use crate::pipeline::catalogue;
 use crate::pipeline::retention::{self, Verdict};
 use crate::report::{Report, Result};
 
@@ -22,18 +21,25 @@ pub struct Prune {
     /// Remove what may go
     #[arg(long)]
     apply: bool,
+    /// The copies in the replica of the job's store, by the job's `replica_retention`. A copy of a proven dump counts as proven
+    #[arg(long)]
+    replica: bool,
 }
 
 impl Prune {
     pub fn run(&self, common: &Common) -> Result<ExitCode> {
         let world = World::open(common)?;
         let job = world.inventory.job(&self.job)?;
-        let policy = job.retention.as_ref().ok_or_else(|| {
-            Report::usage(format!("the job {} has no retention: its dumps stay for ever", job.name))
-                .hint(format!("[job.{}.retention]\n    age = \"180d\"", job.name))
+        let (rule, policy) = if self.replica { ("replica_retention", &job.replica_retention) } else { ("retention", &job.retention) };
+        let policy = policy.as_ref().ok_or_else(|| {
+            Report::usage(format!("the job {} has no {rule}: its dumps stay for ever", job.name))
+                .hint(format!("[job.{}.{rule}]\n    age = \"180d\"", job.name))
         })?;
-        let store = world.engine.store(job, &world.cx)?;
-        let listing = catalogue::list(&*store, Some(&job.name), &world.cx)?;
+        let (store, listing) = if self.replica {
+            world.engine.replicated_dumps(job, &world.cx)?
+        } else {
+            (world.engine.store(job, &world.cx)?, world.engine.listing(&job.name, &world.cx)?)
+        };
         let verdicts = retention::decide(&listing, &job.name, policy, Timestamp::now())?;
         let mut gone = 0;
         let outcome = if self.apply {
@@ -68,7 +74,9 @@ impl Prune {
         plain::say(&match (may_go, self.apply) {
             (0, _) => "every dump stays".to_owned(),
             (count, true) => format!("{gone} of {count} removed"),
-            (count, false) => format!("{count} may go: lifeboat prune {} --apply", self.job),
+            (count, false) => {
+                format!("{count} may go: lifeboat prune {}{} --apply", self.job, if self.replica { " --replica" } else { "" })
+            }
         });
         Ok(())
     }

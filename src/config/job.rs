@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
-use super::retention::retention;
+use super::retention::{replica_retention, retention};
 use crate::pipeline::lease::record::{LENGTH, LONGEST};
 use crate::pipeline::manifest::{Compression, Format, ending};
 use crate::pipeline::retention::Policy;
@@ -48,6 +48,8 @@ pub struct Job {
     pub max_age: Option<SignedDuration>,
     /// How long its dumps stay; for ever where none is given.
     pub retention: Option<Policy>,
+    /// How long they stay in the replica of its store, likewise.
+    pub replica_retention: Option<Policy>,
     /// How long the lease on its database holds when nobody renews it.
     pub lease: Duration,
 }
@@ -244,6 +246,7 @@ pub(super) fn job(name: String, fields: &mut Fields<'_>) -> Option<(Job, Uses)> 
     let naming = fields.take("name").and_then(|value| naming(&value, ending, grouped)).unwrap_or_else(|| Naming::standard(ending, grouped));
     let databases = databases.map(|(_, selection)| selection.unwrap_or_default());
     let max_age = fields.optional("max_age");
+    let replica_retention = fields.take("replica_retention").and_then(|value| replica_retention(&value));
     let retention = fields.take("retention").and_then(|value| retention(&value));
     let lease = fields.take("lease").and_then(|value| lease(&value)).unwrap_or(LENGTH);
     let uses = Uses { system: system?, store: store?, keys: keys? };
@@ -262,6 +265,7 @@ pub(super) fn job(name: String, fields: &mut Fields<'_>) -> Option<(Job, Uses)> 
         naming,
         max_age,
         retention,
+        replica_retention,
         lease,
     };
     Some((job, uses))

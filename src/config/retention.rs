@@ -1,4 +1,4 @@
-//! `[job.NAME.retention]`: how long its dumps stay.
+//! `[job.NAME.retention]` and `[job.NAME.replica_retention]`: how long its dumps stay.
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
@@ -22,6 +22,16 @@ pub(super) fn retention(value: &Value<'_>) -> Option<Policy> {
     }
     let problem = value.problem("nothing says how long a dump stays: all but the proven ones would go");
     value.reject(problem.hint("age = \"180d\", or last, daily, weekly, monthly, yearly".to_owned()))
+}
+
+/// `[job.NAME.replica_retention]`: the newest stay, without gaps. What is missing between two dumps of a replica is an alarm, not a rule.
+pub(super) fn replica_retention(value: &Value<'_>) -> Option<Policy> {
+    let policy = retention(value)?;
+    if policy.daily + policy.weekly + policy.monthly + policy.yearly == 0 {
+        return Some(policy);
+    }
+    let problem = value.problem("a replica keeps the newest dumps without gaps: one that is missing in between is taken for lost");
+    value.reject(problem.hint("age = \"7d\", or last = 7".to_owned()))
 }
 
 fn count(fields: &mut Fields<'_>, key: &str) -> usize {
@@ -62,6 +72,17 @@ mod tests {
         for text in ["\"6 months\"", "\"-3d\"", "\"soon\"", "30"] {
             assert!(read(&format!("{{ age = {text} }}")).is_err(), "{text}: how long is a month?");
         }
+    }
+
+    #[test]
+    fn a_replica_keeps_its_newest_without_gaps() {
+        let source = |text: &str| Source { path: "lifeboat.toml".into(), text: format!("keep = {text}") };
+        let problems = |text: &str| {
+            let read = written::read(&source(text), |fields| fields.must("keep").and_then(|value| replica_retention(&value)));
+            read.problems.iter().map(|problem| problem.message.clone()).collect::<String>()
+        };
+        assert_eq!(problems("{ age = \"7d\", last = 3 }"), "");
+        assert!(problems("{ age = \"7d\", weekly = 3 }").contains("without gaps"));
     }
 
     #[test]

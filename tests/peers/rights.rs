@@ -2,6 +2,7 @@
 
 use lifeboat::port::{Context, Store};
 use lifeboat::report::Kind;
+use lifeboat::store::s3::{Lock, LockMode, S3, Settings};
 use serde_json::Value;
 
 use super::radosgw::Radosgw;
@@ -70,6 +71,44 @@ fn a_delete_in_a_versioned_bucket_leaves_the_old_version() {
     store.put("a", body(b"second"), &cx).unwrap();
     store.erase("a", &cx).unwrap();
     assert_eq!(versions(), (0, 0), "D8: old versions included");
+}
+
+// D8, D9
+#[test]
+fn a_locked_dump_stays_until_its_day_whoever_erases_it_and_what_is_the_stores_own_does_not() {
+    use aws_sdk_s3::types::ObjectLockMode;
+    let rgw = Radosgw::shared();
+    let owner = rgw.user();
+    let bucket = super::radosgw::random("locked");
+    rgw.wait(owner.client.create_bucket().bucket(&bucket).object_lock_enabled_for_bucket(true).send()).unwrap();
+    let lock = Some(Lock { mode: LockMode::Compliance, days: 3 });
+    let (store, cx) = (S3::new(Settings { lock, ..rgw.settings(&owner, &bucket) }, &rgw.cx).unwrap(), Context::new(rgw.cx.runtime.clone()));
+    let long = pattern(2 * PART + 17);
+    store.put("short", body(b"one part"), &cx).unwrap();
+    store.put("long", body(&long), &cx).unwrap();
+    store.put(".lifeboat/lease/x", body(b"ours"), &cx).unwrap();
+    for key in ["short", "long"] {
+        let seen = rgw.wait(owner.client.head_object().bucket(&bucket).key(format!("dumps/{key}")).send()).unwrap();
+        assert_eq!(seen.object_lock_mode(), Some(&ObjectLockMode::Compliance), "{key}");
+        let days = (seen.object_lock_retain_until_date().unwrap().secs() - jiff::Timestamp::now().as_second()) / 3600;
+        assert!((71..=72).contains(&days), "{key}: {days} hours");
+        let version = seen.version_id().unwrap();
+        let deleted = rgw.wait(owner.client.delete_object().bucket(&bucket).key(format!("dumps/{key}")).version_id(version).send());
+        assert!(deleted.is_err(), "{key}: its owner could delete it");
+        let refused = store.erase(key, &cx).unwrap_err();
+        assert!(refused.to_string().contains(key), "{refused}");
+    }
+    // A marker hides what cannot go; the bytes are there, by their version.
+    let versions = rgw.wait(owner.client.list_object_versions().bucket(&bucket).prefix("dumps/long").send()).unwrap();
+    let kept: Vec<&str> = versions.versions().iter().filter_map(|version| version.version_id()).collect();
+    assert_eq!(kept.len(), 1);
+    let object = rgw.wait(async {
+        let got = owner.client.get_object().bucket(&bucket).key("dumps/long").version_id(kept[0]).send().await.unwrap();
+        got.body.collect().await.unwrap().into_bytes()
+    });
+    assert!(object == long, "the bytes of a locked dump changed");
+    store.erase(".lifeboat/lease/x", &cx).unwrap();
+    assert_eq!(store.list(".lifeboat/lease/", &cx).unwrap(), []);
 }
 
 #[test]

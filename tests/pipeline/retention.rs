@@ -5,11 +5,14 @@ use std::process::{Command, Output};
 
 use jiff::{SignedDuration, Timestamp};
 use lifeboat::pipeline::catalogue::list;
-use lifeboat::pipeline::manifest::{Level, Manifest, Proof};
+use lifeboat::pipeline::manifest::{Digest, Level, Manifest, Proof};
+use lifeboat::pipeline::replica;
 use lifeboat::pipeline::retention::{Policy, apply, decide};
 use lifeboat::pipeline::verify;
 use lifeboat::port::Store;
 use lifeboat::store::local::{Local, Settings};
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use super::catalogue::{manifest, place};
 use super::context;
@@ -20,7 +23,8 @@ fn nightly(store: &dyn Store, job: &str, days: i64) {
     for day in 0..days {
         let at = Timestamp::now() - SignedDuration::from_hours(24 * day);
         let object = format!("{job}-{day:03}.sql.gz.gpg");
-        let manifest = Manifest { snapshot_at: at, started_at: at, ended_at: at, ..manifest(job, &object, 0) };
+        let stored = Digest { bytes: 5, sha256: hex::encode(Sha256::digest(b"12345")) };
+        let manifest = Manifest { snapshot_at: at, started_at: at, ended_at: at, stored, ..manifest(job, &object, 0) };
         put(store, &object, b"12345");
         put(store, &format!("{object}.manifest.json"), &serde_json::to_vec(&manifest).unwrap());
         let proof = Proof {
@@ -137,4 +141,32 @@ fn the_command_refuses_on_doubt_and_without_a_policy() {
     assert_eq!(output.status.code(), Some(3), "{told}");
     assert!(told.contains("nothing may be removed") && told.contains("strange.sql.gz.gpg"), "{told}");
     assert_eq!(list(&store, None, &context()).unwrap().dumps.len(), 4);
+}
+
+// D7, D8
+#[test]
+fn the_copies_in_a_replica_go_by_their_own_rule_and_are_proven_by_the_proofs_of_their_originals() {
+    let dir = tempfile::tempdir().unwrap();
+    let [primary, second] = ["vault", "second"].map(|name| Local::new(Settings { path: dir.path().join(name) }));
+    nightly(&primary, "orders", 9);
+    for day in 0..9 {
+        replica::copy(&format!("orders-{day:03}.sql.gz.gpg"), &primary, &second, &context()).unwrap();
+    }
+    config(dir.path(), "retention = { age = \"180d\" }\nreplica_retention = { age = \"7d\" }");
+    let (output, told) = prune(dir.path(), &["--replica"]);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("the store vault has no replica"), "{told}");
+
+    let text = std::fs::read_to_string(dir.path().join("lifeboat.toml")).unwrap();
+    let replica = "path = \"vault\"\nreplica = \"second\"\n[store.second]\nkind = \"local\"\npath = \"second\"";
+    std::fs::write(dir.path().join("lifeboat.toml"), text.replace("path = \"vault\"", replica)).unwrap();
+    let left = |store: &Local| list(store, None, &context()).unwrap().dumps.len();
+    let (output, told) = prune(dir.path(), &["--replica"]);
+    assert!(output.status.success() && told.contains("may go: lifeboat prune orders --replica --apply"), "{told}");
+    assert_eq!((left(&primary), left(&second)), (9, 9));
+    let (output, told) = prune(dir.path(), &["--replica", "--apply"]);
+    assert!(output.status.success(), "{told}");
+    assert_eq!((left(&primary), left(&second)), (9, 8), "{told}");
+    let stale = replica::compare(&primary, &second, SignedDuration::ZERO, Timestamp::now(), &context()).unwrap().stale;
+    assert_eq!(stale, [], "what was let go is not missed");
 }

@@ -307,6 +307,9 @@ impl<'a> Lane<'a> {
                 Some(code) => format!("exit {code}"),
                 None => "killed by SIGKILL".to_owned(),
             });
+            if fate.code() == Some(2) {
+                eprintln!("lane {}: {what}: exit 2: {}", self.number, fate.said);
+            }
             assert!(!fate.said.contains("defect") && !fate.said.contains("panicked"), "lane {}: {what}: {}", self.number, fate.said);
         }
         let codes: Vec<(Option<i32>, &str)> = fates.iter().map(|fate| (fate.code(), fate.said.trim())).collect();

@@ -12,7 +12,10 @@ use std::time::Duration;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::upload_part::UploadPartOutput;
 use aws_sdk_s3::primitives::DateTime;
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ObjectLockMode, ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode,
+    ServerSideEncryption, StorageClass,
+};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -309,12 +312,29 @@ impl<'a> Upload<'a> {
     fn prove(&self, cx: &Context) -> Result<Object, Failure> {
         let seen = self.s3.demand_look(&self.full, cx)?;
         let seen = seen.ok_or_else(|| self.s3.strange(format!("{} was stored and is not there", self.key)))?;
-        // Not an error: whoever writes need not have the right to see locks. But it was asked for, and is not proven.
+        let object = self.compare(&seen)?;
         if self.wish().lock.is_some() && seen.object_lock_mode().is_none() {
+            self.lock(&seen, cx)?;
+        }
+        Ok(object)
+    }
+
+    /// A store may take the lock of an object in parts when the upload begins and forget it (radosgw 16 does). Then it is asked for again.
+    fn lock(&self, seen: &HeadObjectOutput, cx: &Context) -> Result<()> {
+        let wish = self.wish();
+        let retention = ObjectLockRetention::builder()
+            .set_mode(wish.lock.map(|mode| ObjectLockRetentionMode::from(mode.as_str())))
+            .set_retain_until_date(wish.until)
+            .build();
+        let request = self.s3.client.put_object_retention().bucket(&self.s3.settings.bucket).key(&self.full).retention(retention);
+        let asked = ask(cx, request.set_version_id(seen.version_id().map(str::to_owned)).send())?;
+        let is_locked = asked.is_ok() && self.s3.demand_look(&self.full, cx)?.is_some_and(|seen| seen.object_lock_mode().is_some());
+        if !is_locked {
+            // Not an error: whoever writes need not have the right to see locks. But it was asked for, and is not proven.
             let words = format!("{} does not say that {} is locked: the lock is not proven", self.s3.place(), self.key);
             cx.log.say("s3", &format!("{words} (the bucket needs object lock, the writer s3:GetObjectRetention to see it)"));
         }
-        Ok(self.compare(&seen)?)
+        Ok(())
     }
 
     /// What is stored is what was sent, by us.

@@ -14,7 +14,7 @@ pub(super) fn erase(s3: &S3, key: &str, cx: &Context) -> Result<()> {
         let request = s3.client.delete_object().bucket(&s3.settings.bucket).key(&full).version_id(version);
         match ask(cx, request.send())? {
             Err(trouble) if trouble.is_missing() && !trouble.is("NoSuchBucket") => {}
-            Err(trouble) => return Err(s3.report(Operation::DeleteVersion, &trouble)),
+            Err(trouble) => return Err(s3.report(Operation::DeleteVersion, &trouble).cause(format!("a version of {key} stays"))),
             Ok(_) => {}
         }
     }
