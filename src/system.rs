@@ -1,9 +1,10 @@
-//! What is backed up, restored or asked: PostgreSQL, HTTP, commands, notifications.
+//! What is backed up, restored or asked: PostgreSQL, HTTP, commands, notifications, the machine itself.
 
 pub mod command;
 pub mod http;
 pub mod notify;
 pub mod postgres;
+pub mod reboot;
 pub mod secret;
 
 /// Whoever speaks TLS needs one provider for the whole process; the first one installed stays.

@@ -22,6 +22,7 @@ use crate::system::postgres::databases::{self, Chosen};
 use crate::system::postgres::dump::{Dump, Globals, Layout};
 use crate::system::postgres::snapshot::Cut;
 use crate::system::postgres::{Identity, Postgres};
+use crate::system::reboot;
 
 /// How long a dump's name can stay the same: names tell the time to the minute or better.
 const NAME_LASTS: Duration = Duration::from_secs(61);
@@ -69,6 +70,7 @@ impl Engine {
         drop(session);
         let subjects: Vec<Option<String>> = job.globals.map(|_| None).into_iter().chain(databases.into_iter().map(Some)).collect();
         let leases = self.leases(job, &identity, &subjects, &store, cx)?;
+        let _held_off = reboot::hold_off(&format!("the backup {} is under way", job.name), cx);
         let cx = &leases.iter().fold(cx.clone(), |cx, lease| lease.context(&cx));
         let made = self.free_names(job, &subjects, &*store, cx).and_then(|members| {
             let undertaking = Undertaking { job, postgres, clients, identity, store: &*store, recipients, members, leases: &leases };
