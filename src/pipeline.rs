@@ -21,14 +21,20 @@
 //! | [`manifest`] | what is written beside a dump |
 //! | [`gzip`] [`zstd`] [`openpgp`] | the filters |
 //! | `ahead` | keeps the server going while a compressor is busy |
+//! | [`access`] | who may do what with a dumped database, in its manifest |
+//! | [`archive`] | an archive's table of contents apart from its rows |
+//! | [`chosen`] | the rows of some tables only |
 //! | [`inspect`] | counts a dump as it goes by, and sees whether it is whole |
 //! | [`seam`] | what the chains are joined with |
 //!
 //! The commit protocol: the object first, its manifest last; no manifest, no dump.
 
+pub mod access;
 mod ahead;
+pub mod archive;
 pub mod backup;
 pub mod catalogue;
+pub mod chosen;
 pub mod gzip;
 pub mod history;
 pub mod inspect;

@@ -32,7 +32,7 @@ pub struct Backup {
 /// Restore a dump into a new database.
 #[derive(Debug, Args)]
 pub struct Restore {
-    /// The dump's name, `latest`, or an instant
+    /// The dump's name or id, its time (2026-11-20T03:00Z), `latest`, or `before:TIME`
     dump: String,
     /// The new database
     #[arg(long, value_name = "DB")]
@@ -43,6 +43,13 @@ pub struct Restore {
     /// The database, where the job dumps several
     #[arg(long, value_name = "NAME")]
     database: Option<String>,
+    /// Only the rows of this table, `schema.table` or a pattern with * and ?; again for more of them. The whole schema comes back, but for
+    /// foreign keys to rows that do not
+    #[arg(long = "table", value_name = "TABLE")]
+    tables: Vec<String>,
+    /// Make roles that the dump names and the server has not, without a right to log in
+    #[arg(long)]
+    create_roles: bool,
 }
 
 impl Backup {
@@ -103,10 +110,13 @@ pub fn start(world: &World, job: &str) -> Result<Live> {
 impl Restore {
     pub fn run(&self, common: &Common) -> Result<ExitCode> {
         let world = World::open(common)?;
-        let (job, dump) = dumps::locate(&world, self.job.as_deref(), self.database.as_deref(), &self.dump)?;
-        let probe = Probe::Restored { job: job.clone(), dump: dump.clone(), database: self.into.clone() };
+        let (job, dump) = dumps::locate(&world, self.job.as_deref(), self.database.as_deref(), &self.dump, |name| {
+            format!("lifeboat restore {name} --into {}", shell_words::quote(&self.into))
+        })?;
+        let tables = self.tables.clone();
+        let probe = Probe::Restored { job: job.clone(), dump: dump.clone(), database: self.into.clone(), tables: tables.clone() };
         let check = Check { title: format!("{} holds what the dump holds", self.into), probe, within: None };
-        let work = Work::Restore { job, dump: dump.clone(), into: self.into.clone() };
+        let work = Work::Restore { job, dump: dump.clone(), into: self.into.clone(), tables, create_roles: self.create_roles };
         let live = single(&world, "restore", &format!("Restore {dump} into {}", self.into), work, Verify::Checks(vec![check]))?;
         world.conclude(&live, common)
     }
