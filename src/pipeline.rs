@@ -17,6 +17,7 @@
 //! | [`catalogue`] | which dumps there are, which to take, what nobody owns |
 //! | [`history`] | whether a dump is of the size that is to be expected |
 //! | [`retention`] | which dumps may go |
+//! | [`roles`] | what of a dump of globals makes the roles that are missing |
 //! | [`lease`] | one job per database at a time, across hosts |
 //! | [`manifest`] | what is written beside a dump |
 //! | [`gzip`] [`zstd`] [`openpgp`] | the filters |
@@ -44,6 +45,7 @@ pub mod openpgp;
 pub mod replica;
 pub mod restore;
 pub mod retention;
+pub mod roles;
 pub mod seam;
 pub mod verify;
 pub mod zstd;

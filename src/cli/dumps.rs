@@ -166,6 +166,32 @@ pub fn locate(
     Err(nowhere.unwrap_or_else(|| Report::usage("the configuration has no job")))
 }
 
+/// Which job's group is meant, and its id: said by the id itself, or by any of its dumps. `latest` is the group of the newest dump there is.
+pub fn locate_group(
+    world: &World,
+    job: Option<&str>,
+    database: Option<&str>,
+    wanted: &str,
+    command: impl Fn(&str) -> String,
+) -> Result<(String, String)> {
+    let selector = Selector::parse(wanted)?;
+    let jobs = meant(world, job)?;
+    for job in &jobs {
+        let listing = world.engine.listing(&job.name, &world.cx)?;
+        let groups = listing.groups();
+        let newest = (selector == Selector::Latest && jobs.len() == 1 && database.is_none()).then(|| groups.first()).flatten();
+        if let Some(found) = newest.or(groups.iter().find(|together| together.group.id == wanted)) {
+            return Ok((job.name.clone(), found.group.id.clone()));
+        }
+    }
+    let (job, dump) = locate(world, job, database, wanted, command)?;
+    match world.engine.dump(&job, &dump, &world.cx)?.manifest.group {
+        Some(group) => Ok((job, group.id)),
+        None => Err(Report::refused(format!("{dump} was made alone: it belongs to no group"))
+            .hint(format!("lifeboat restore {} --into DB", shell_words::quote(&dump)))),
+    }
+}
+
 /// Is there a good, young, proven dump of every job?
 pub fn status(common: &Common) -> Result<ExitCode> {
     let world = World::open(common)?;

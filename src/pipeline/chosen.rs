@@ -9,11 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::inspect::custom::{Entry, thin as thin_archive};
 use super::inspect::plain::thin as thin_text;
+use super::inspect::words::{Name, Words, name};
 use super::manifest::TableCount;
 use crate::port::Stream;
-
-/// Schema and name, unquoted.
-type Name = (String, String);
 
 /// Foreign keys that were left out, in words. Known when the stream has been read.
 #[derive(Clone, Debug, Default)]
@@ -161,13 +159,6 @@ fn dotted((schema, table): &Name) -> String {
     super::inspect::show(&format!("{schema}.{table}"))
 }
 
-/// A table as PostgreSQL writes it: `shop."Odd ""one"""`.
-fn name(text: &str) -> Option<Name> {
-    let mut words = Words(text.as_bytes());
-    let name = words.name()?;
-    words.0.is_empty().then_some(name)
-}
-
 struct ForeignKey {
     table: Name,
     constraint: String,
@@ -201,87 +192,6 @@ fn commented(sql: &[u8]) -> Option<(Name, String)> {
     let constraint = words.identifier()?;
     words.keywords(&["ON"])?;
     Some((words.name()?, constraint))
-}
-
-/// Reads SQL as pg_dump writes it, word by word.
-struct Words<'a>(&'a [u8]);
-
-impl Words<'_> {
-    fn altered_table(&mut self) -> Option<Name> {
-        self.keywords(&["ALTER", "TABLE"])?;
-        // A table may be called "only", but not without quotes.
-        self.keywords(&["ONLY"]);
-        self.name()
-    }
-
-    fn blank(&mut self) {
-        self.0 = self.0.trim_ascii_start();
-    }
-
-    fn keywords(&mut self, words: &[&str]) -> Option<()> {
-        let mut rest = self.0;
-        for word in words {
-            rest = rest.trim_ascii_start().strip_prefix(word.as_bytes())?;
-            if rest.first().is_some_and(|byte| is_word(*byte)) {
-                return None;
-            }
-        }
-        self.0 = rest;
-        Some(())
-    }
-
-    fn name(&mut self) -> Option<Name> {
-        let schema = self.identifier()?;
-        self.0 = self.0.strip_prefix(b".")?;
-        Some((schema, self.identifier()?))
-    }
-
-    fn identifier(&mut self) -> Option<String> {
-        self.blank();
-        let Some(mut rest) = self.0.strip_prefix(b"\"") else {
-            let length = self.0.iter().position(|byte| !is_word(*byte)).unwrap_or(self.0.len());
-            let (word, rest) = self.0.split_at(length);
-            self.0 = rest;
-            return (length > 0).then(|| String::from_utf8_lossy(word).into_owned());
-        };
-        let mut name = Vec::new();
-        loop {
-            let at = rest.iter().position(|byte| *byte == b'"')?;
-            name.extend_from_slice(&rest[..at]);
-            rest = &rest[at + 1..];
-            match rest.strip_prefix(b"\"") {
-                Some(more) => rest = more,
-                None => break,
-            }
-            name.push(b'"');
-        }
-        self.0 = rest;
-        Some(String::from_utf8_lossy(&name).into_owned())
-    }
-
-    /// `( … )`, with whatever names are in it.
-    fn parentheses(&mut self) -> Option<()> {
-        self.blank();
-        let mut depth = 0_u32;
-        let mut quoted = false;
-        for (at, byte) in self.0.iter().enumerate() {
-            match byte {
-                b'"' => quoted = !quoted,
-                b'(' if !quoted => depth += 1,
-                b')' if !quoted => depth = depth.checked_sub(1)?,
-                _ => {}
-            }
-            if depth == 0 {
-                self.0 = &self.0[at + 1..];
-                return (at > 0).then_some(());
-            }
-        }
-        None
-    }
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod backup;
 mod kept;
 mod restore;
+mod together;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use crate::system::postgres::swap::Swap;
 use crate::system::{command, http};
 
 pub use restore::{How, differences, fill};
+pub use together::Affixes;
 
 /// What an action gives.
 type Outputs = BTreeMap<String, String>;
@@ -130,6 +132,11 @@ impl Engine {
                 let how = How { tables: tables.clone(), create_roles: *create_roles };
                 self.restore_some(job, dump, into, &how, cx)
             }
+            Work::RestoreGroup { job, group, prefix, suffix, create_roles } => {
+                let names = Affixes { prefix: prefix.clone(), suffix: suffix.clone() };
+                self.restore_group(job, group, &names, &How { create_roles: *create_roles, ..How::default() }, cx)
+            }
+            Work::RestoreRoles { job, dump } => self.restore_roles(job, dump, cx),
             Work::Swap { system, live, staged, keep_as, keep_until, partial } => {
                 self.swap(system, Swap { live, staged, keep_as, partial: *partial }, keep_until.as_deref(), cx)
             }

@@ -55,6 +55,11 @@ fn work(work: &Work) -> Vec<String> {
             let roles = if *create_roles { " --create-roles" } else { "" };
             format!("lifeboat restore {} --into {}{tables}{roles}", quoted(dump), quoted(into))
         }
+        Work::RestoreGroup { group, prefix, suffix, create_roles, .. } => {
+            let roles = if *create_roles { " --create-roles" } else { "" };
+            format!("lifeboat restore {} --group --prefix {} --suffix {}{roles}", quoted(group), quoted(prefix), quoted(suffix))
+        }
+        Work::RestoreRoles { dump, .. } => format!("lifeboat restore {} --roles", quoted(dump)),
         Work::Swap { system, live, staged, keep_as, keep_until, partial } => {
             let until = keep_until.as_ref().map_or_else(String::new, |until| format!(" --keep-until {}", quoted(until)));
             let partial = if *partial { " --partial" } else { "" };
@@ -75,7 +80,8 @@ fn work(work: &Work) -> Vec<String> {
 pub fn by_hand(action: &Action) -> Vec<String> {
     let Action::Job(work) = action else { return Vec::new() };
     match work {
-        Work::Backup { .. } | Work::Pick { .. } => Vec::new(),
+        Work::Backup { .. } | Work::Pick { .. } | Work::RestoreGroup { .. } => Vec::new(),
+        Work::RestoreRoles { dump, .. } => vec![format!("gpg -d {} | gunzip | less   # and what of it is wanted, to psql", quoted(dump))],
         Work::Verify { dump, .. } => vec![
             "set -o pipefail".to_owned(),
             format!("gpg -d {} | gunzip | tail -n 5   # must say: PostgreSQL database dump complete", quoted(dump)),

@@ -400,6 +400,29 @@ pub enum Work {
         #[serde(default, skip_serializing_if = "is_false")]
         create_roles: bool,
     },
+    /// Restores every database of a group under a new name, or none. Outputs: `databases`, their new names with blanks between them.
+    RestoreGroup {
+        /// The job.
+        job: String,
+        /// The group's id.
+        group: Template,
+        /// What comes before the name each database had.
+        #[serde(default)]
+        prefix: Template,
+        /// What comes after it.
+        #[serde(default)]
+        suffix: Template,
+        /// Roles that the dumps name and the server has not are made.
+        #[serde(default, skip_serializing_if = "is_false")]
+        create_roles: bool,
+    },
+    /// Makes the roles of a dump of globals that the server has not. Outputs: `made`, `there`: how many.
+    RestoreRoles {
+        /// The job.
+        job: String,
+        /// The dump's name.
+        dump: Template,
+    },
     /// The staged database takes the live one's name; the live one is kept under another. Outputs: `kept`.
     Swap {
         /// The system.
@@ -448,6 +471,8 @@ impl Work {
             Work::Pick { .. } => &["dump", "snapshot_at", "rows", "size", "age"],
             Work::Verify { .. } => &["level"],
             Work::Restore { .. } => &["database", "rows", "snapshot_at"],
+            Work::RestoreGroup { .. } => &["databases"],
+            Work::RestoreRoles { .. } => &["made", "there"],
             Work::Swap { .. } => &["kept"],
             Work::Unswap { .. } | Work::DropKept { .. } => &[],
         }

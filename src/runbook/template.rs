@@ -278,6 +278,10 @@ fn work(work: &Work, scope: &Scope) -> Result<Work> {
             let keep_until = maybe(keep_until.as_ref(), scope)?;
             Work::Swap { system, live: r(&live)?, staged: r(&staged)?, keep_as: r(&keep_as)?, keep_until, partial }
         }
+        Work::RestoreGroup { job, group, prefix, suffix, create_roles } => {
+            Work::RestoreGroup { job, group: r(&group)?, prefix: r(&prefix)?, suffix: r(&suffix)?, create_roles }
+        }
+        Work::RestoreRoles { job, dump } => Work::RestoreRoles { job, dump: r(&dump)? },
         Work::DropKept { system, database, early } => Work::DropKept { system, database: r(&database)?, early },
         Work::Unswap { system, live, staged, kept } => Work::Unswap { system, live: r(&live)?, staged: r(&staged)?, kept: r(&kept)? },
     })

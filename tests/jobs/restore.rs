@@ -326,3 +326,106 @@ fn a_dump_is_restored_by_its_id_or_its_time_and_a_time_of_none_says_what_to_type
     let (code, _, told) = rig.run(&["verify", "2020-01-01T03:00", "--job", "plain"]);
     assert!(code == 2 && told.contains("2020-01-01T03:00Z"), "{code} {told}");
 }
+
+const SEVERAL: &str = r#"
+[job.all]
+system = "main"
+store = "shelf"
+keys = ["backup"]
+databases = ["orders", "billing"]
+globals = true
+role_passwords = true
+name = "all-{database}-{yyyyMMddHHmmss}.sql.gz.gpg"
+"#;
+
+/// Two databases that belong together.
+fn two() -> Rig {
+    let rig = Rig::open(&Wanted { rest: SEVERAL, ..Wanted::default() });
+    rig.execute("orders", &["CREATE DATABASE billing", "CREATE TABLE orders AS SELECT generate_series(1, 50) AS id"]);
+    rig.execute("billing", &["CREATE TABLE bills AS SELECT generate_series(1, 7) AS id"]);
+    rig
+}
+
+fn databases(rig: &Rig) -> String {
+    rig.ask(
+        "postgres",
+        "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'",
+    )
+}
+
+// G11
+#[test]
+fn a_group_is_restored_whole_or_not_at_all() {
+    let rig = two();
+    let made = rig.backup("all");
+    let group = made["orders"].group.clone().unwrap().id;
+    for (wanted, suffix) in [(group.as_str(), "_a"), ("latest", "_b"), (made["billing"].object.as_str(), "_c")] {
+        let (code, _, told) = rig.run(&["restore", wanted, "--group", "--suffix", suffix, "--job", "all"]);
+        assert_eq!(code, 0, "{wanted}: {told}");
+        assert_eq!(rig.ask(&format!("orders{suffix}"), "SELECT count(*)::text FROM orders"), "50");
+        assert_eq!(rig.ask(&format!("billing{suffix}"), "SELECT count(*)::text FROM bills"), "7");
+    }
+    // A name that is taken: nothing is begun.
+    let before = databases(&rig);
+    let (code, _, told) = rig.run(&["restore", &group, "--group", "--suffix", "_a", "--prefix", "x_", "--job", "all"]);
+    assert_eq!(code, 0, "{told}");
+    rig.execute("postgres", &["DROP DATABASE x_orders_a", "ALTER DATABASE x_billing_a RENAME TO x_orders_a"]);
+    let (code, _, told) = rig.run(&["restore", &group, "--group", "--suffix", "_a", "--prefix", "x_", "--job", "all"]);
+    assert!(code != 0 && told.contains("\"x_orders_a\" exists already"), "{code} {told}");
+    rig.execute("postgres", &["DROP DATABASE x_orders_a"]);
+    assert_eq!(databases(&rig), before);
+
+    // The second of two is damaged: the first goes again.
+    let second = made["orders"].object.clone();
+    let path = rig.dir.path().join("shelf").join(&second);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let (code, _, told) = rig.run(&["restore", &group, "--group", "--suffix", "_d", "--job", "all"]);
+    assert!(code != 0 && told.contains("so none of the group is") && told.contains("dropped billing_d again"), "{code} {told}");
+    assert_eq!(databases(&rig), before);
+
+    // And a group that lacks a member is refused, by name.
+    std::fs::remove_file(rig.dir.path().join("shelf").join(format!("{second}{MANIFEST_SUFFIX}"))).unwrap();
+    let (code, _, told) = rig.run(&["restore", &group, "--group", "--suffix", "_e", "--job", "all"]);
+    assert!(code == 3 && told.contains("the group lacks \"orders\""), "{code} {told}");
+    assert_eq!(databases(&rig), before);
+}
+
+// R1
+#[test]
+fn roles_that_are_missing_are_made_from_the_globals_and_those_that_are_there_are_left_alone() {
+    let rig = two();
+    rig.execute(
+        "postgres",
+        &[
+            "CREATE ROLE clerk LOGIN PASSWORD 'hunter2' VALID UNTIL '2099-01-01'",
+            "CREATE ROLE \"Boss; -- \" NOLOGIN CREATEDB",
+            "GRANT \"Boss; -- \" TO clerk",
+            "COMMENT ON ROLE clerk IS 'it''s; the clerk'",
+            "CREATE ROLE stays NOLOGIN",
+        ],
+    );
+    let hash = rig.ask("postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'clerk'");
+    let made = rig.backup("all");
+    rig.execute("postgres", &["DROP ROLE clerk", "DROP ROLE \"Boss; -- \"", "ALTER ROLE stays CREATEDB LOGIN"]);
+    let globals = made["(globals)"].object.as_str();
+    let (code, _, told) = rig.run(&["restore", globals, "--roles", "--job", "all"]);
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("made the role clerk: with the password it had, member of Boss; -- "), "{told}");
+    assert!(
+        told.contains("made the role Boss; -- : it cannot log in") && told.contains("the role stays was there, and is as it was"),
+        "{told}"
+    );
+    assert!(!told.contains("SCRAM"), "{told}");
+    let clerk = "SELECT concat_ws('|', rolpassword = '{}', rolvaliduntil > '2098-12-31', pg_has_role('clerk', 'Boss; -- ', 'MEMBER'), \
+                 shobj_description(oid, 'pg_authid')) FROM pg_authid WHERE rolname = 'clerk'";
+    assert_eq!(rig.ask("postgres", &clerk.replace("{}", &hash)), "t|t|t|it's; the clerk");
+    assert_eq!(rig.ask("postgres", "SELECT concat(rolcreatedb, rolcanlogin) FROM pg_roles WHERE rolname = 'stays'"), "tt");
+    // Again: there is nothing left to do.
+    let (code, _, told) = rig.run(&["restore", globals, "--roles", "--job", "all"]);
+    assert!(code == 0 && !told.contains("made the role"), "{told}");
+    let (code, _, told) = rig.run(&["restore", &made["orders"].object, "--roles", "--job", "all"]);
+    assert!(code != 0 && told.contains("holds no roles"), "{code} {told}");
+}

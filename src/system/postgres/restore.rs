@@ -159,6 +159,14 @@ impl Postgres {
         })
     }
 
+    /// Drops a database that bears the mark of having been restored to the end from the dump of that name; any other is `Kind::Refused`.
+    pub fn drop_restored(&self, dump: &str, database: &str, cx: &Context) -> Result<()> {
+        if !self.is_restored_from(dump, database, cx)? {
+            return Err(Report::refused(format!("database {database:?} was not restored from {dump}: it is not dropped here")));
+        }
+        cx.wait(async { drop_database(&self.connect(&self.settings.maintenance, cx).await?, database).await })
+    }
+
     /// Drops what killed restores left behind; gives the names.
     pub fn sweep_unfinished(&self, cx: &Context) -> Result<Vec<String>> {
         cx.wait(async {

@@ -63,6 +63,37 @@ enum Way {
     Unwanted,
 }
 
+impl Parser {
+    /// Within a statement; what may still become a comment does not count.
+    fn begun(&self) -> bool {
+        let undecided = matches!(self.state, State::Dash | State::Slash | State::Comment(_) | State::Block { .. } | State::Meta);
+        let within = !matches!(self.state, State::Sql) && !undecided && !self.in_rows();
+        !self.statement.is_empty() || within
+    }
+
+    fn in_rows(&self) -> bool {
+        matches!(self.state, State::CopyLine(_) | State::Copy { .. })
+    }
+}
+
+/// The statements of a text, each to its semicolon; comments between them and psql's own commands are none.
+pub fn statements(mut text: &[u8]) -> Result<Vec<String>> {
+    let mut parser = Parser { line_start: true, ..Parser::of_globals() };
+    let (mut found, mut held) = (Vec::new(), Vec::new());
+    while !text.is_empty() {
+        let (taken, rest) = text.split_at(parser.step(text)?);
+        let begun = parser.begun();
+        if begun || !held.is_empty() {
+            held.extend_from_slice(taken);
+        }
+        if !begun && !held.is_empty() {
+            found.push(String::from_utf8_lossy(&std::mem::take(&mut held)).into_owned());
+        }
+        text = rest;
+    }
+    Ok(found)
+}
+
 struct Thin {
     parser: Parser,
     chosen: Chosen,
@@ -87,7 +118,7 @@ impl Thin {
 
     /// The parser went over these bytes.
     fn took(&mut self, bytes: &[u8]) {
-        let begun = self.begun();
+        let begun = self.parser.begun();
         match self.way {
             Way::Between if begun => {
                 self.way = Way::Held;
@@ -104,24 +135,13 @@ impl Thin {
                 self.way = Way::Long;
             }
             Way::Long if !begun => self.way = self.after(),
-            Way::Rows | Way::Unwanted if !self.in_rows() => self.way = Way::Between,
+            Way::Rows | Way::Unwanted if !self.parser.in_rows() => self.way = Way::Between,
             _ => {}
         }
     }
 
-    /// Within a statement; what may still become a comment does not count.
-    fn begun(&self) -> bool {
-        let undecided = matches!(self.parser.state, State::Dash | State::Slash | State::Comment(_) | State::Block { .. } | State::Meta);
-        let within = !matches!(self.parser.state, State::Sql) && !undecided && !self.in_rows();
-        !self.parser.statement.is_empty() || within
-    }
-
-    fn in_rows(&self) -> bool {
-        matches!(self.parser.state, State::CopyLine(_) | State::Copy { .. })
-    }
-
     fn after(&self) -> Way {
-        if self.in_rows() { Way::Rows } else { Way::Between }
+        if self.parser.in_rows() { Way::Rows } else { Way::Between }
     }
 
     /// The statement that was held back is over.
