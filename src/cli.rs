@@ -8,6 +8,7 @@ mod demo;
 mod doc;
 mod dumps;
 mod home;
+mod kept;
 mod lease;
 mod plain;
 mod print;
@@ -100,6 +101,8 @@ enum Command {
     Swap(swap::Swap),
     /// Take a swap back
     Unswap(swap::Unswap),
+    /// Databases that swaps put aside; drop one whose day has come
+    Kept(kept::Kept),
     /// Every problem of configuration and runbooks at once; touches nothing
     Check(check::Check),
     /// A runbook on paper: every step with its why, commands, checks and undo
@@ -155,6 +158,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Restore(restore) => restore.run(common),
         Command::Swap(swap) => swap.run(common),
         Command::Unswap(unswap) => unswap.run(common),
+        Command::Kept(kept) => kept.run(common),
         Command::Check(check) => check.run(common),
         Command::Doc(doc) => doc.run(common),
         Command::Status => dumps::status(common),

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use environment::{Environment, Fingerprint, Key};
+pub use environment::{Environment, Fingerprint, Key, days};
 pub use job::{Ensure, Globals, Job, Naming};
 pub use store::{Promise, Rights, Store};
 pub use system::System;

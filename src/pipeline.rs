@@ -17,18 +17,25 @@
 //! | [`catalogue`] | which dumps there are, which to take, what nobody owns |
 //! | [`history`] | whether a dump is of the size that is to be expected |
 //! | [`retention`] | which dumps may go |
+//! | [`roles`] | what of a dump of globals makes the roles that are missing |
 //! | [`lease`] | one job per database at a time, across hosts |
 //! | [`manifest`] | what is written beside a dump |
 //! | [`gzip`] [`zstd`] [`openpgp`] | the filters |
 //! | `ahead` | keeps the server going while a compressor is busy |
+//! | [`access`] | who may do what with a dumped database, in its manifest |
+//! | [`archive`] | an archive's table of contents apart from its rows |
+//! | [`chosen`] | the rows of some tables only |
 //! | [`inspect`] | counts a dump as it goes by, and sees whether it is whole |
 //! | [`seam`] | what the chains are joined with |
 //!
 //! The commit protocol: the object first, its manifest last; no manifest, no dump.
 
+pub mod access;
 mod ahead;
+pub mod archive;
 pub mod backup;
 pub mod catalogue;
+pub mod chosen;
 pub mod gzip;
 pub mod history;
 pub mod inspect;
@@ -38,6 +45,7 @@ pub mod openpgp;
 pub mod replica;
 pub mod restore;
 pub mod retention;
+pub mod roles;
 pub mod seam;
 pub mod verify;
 pub mod zstd;

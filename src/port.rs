@@ -3,6 +3,8 @@
 //! Bytes move through a chain of blocking reads, pulled by the sink. Pull gives backpressure and bounded memory without any bookkeeping.
 //! A stream keeps one promise: it returns `Ok(0)` only when everything behind it ended well. Whoever cannot promise that returns an error.
 
+pub mod access;
+
 use std::io::Read;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

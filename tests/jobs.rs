@@ -1,6 +1,8 @@
 //! What a job dumps, of which server and with which client: real servers of several majors, real clients, a real shell at the far end.
 
 mod group;
+mod kept;
 mod majors;
+mod restore;
 mod rig;
 mod through;

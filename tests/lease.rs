@@ -121,6 +121,7 @@ impl Rig {
             Origin { database: text("orders"), system_identifier: text("7"), server_version: text("15.1"), client_version: text("15.1") };
         let order = Order {
             group: None,
+            access: None,
             job: "nightly",
             environment: "production",
             object: OBJECT,

@@ -17,7 +17,7 @@ fn dump(shop: &Shop, layout: Layout) -> Stream {
 }
 
 fn target(into: &str, layout: Layout) -> Target<'_> {
-    Target { into, dump: "test", layout, client_major: 15, server_major: 15 }
+    Target { into, dump: "test", layout, client_major: 15, server_major: 15, ..Target::default() }
 }
 
 // D1, B11
@@ -93,11 +93,11 @@ fn a_swap_under_load_keeps_rights_and_settings_and_can_be_taken_back() {
     let before = shop.ask("postgres", &settings_of(DATABASE));
     let stop = Arc::new(AtomicBool::new(false));
     let users: Vec<_> = (0..4).map(|_| spawn_user(&shop, &stop)).collect();
-    let swap = Swap { live: DATABASE, staged: "staged", keep_as: "orders_old" };
+    let swap = Swap { live: DATABASE, staged: "staged", keep_as: "orders_old", partial: false };
     shop.postgres.swap(swap, "kept", &shop.cx).unwrap();
     assert_eq!(shop.ask("postgres", &settings_of(DATABASE)), before);
     assert!(shop.postgres.has_database("orders_old", &shop.cx).unwrap() && !shop.postgres.has_database("staged", &shop.cx).unwrap());
-    shop.postgres.swap(Swap { live: DATABASE, staged: "orders_old", keep_as: "staged" }, "back", &shop.cx).unwrap();
+    shop.postgres.swap(Swap { live: DATABASE, staged: "orders_old", keep_as: "staged", partial: false }, "back", &shop.cx).unwrap();
     stop.store(true, Ordering::Release);
     let answered: u32 = users.into_iter().map(|user| user.join().unwrap()).sum();
     assert!(answered > 0, "nobody was ever served: the test did not load the database");

@@ -135,7 +135,8 @@ fn a_good_configuration_means_what_it_says() {
     let inventory =
         config::load(Path::new("tests/configs/valid/everything.toml")).unwrap_or_else(|found| panic!("{}", render(&found, false)));
     let here = std::env::current_dir().unwrap().join("tests/configs/valid");
-    assert_eq!(config::load(Path::new("tests/configs/valid/smallest.toml")).unwrap().environment.stage, "test");
+    let smallest = config::load(Path::new("tests/configs/valid/smallest.toml")).unwrap();
+    assert_eq!(smallest.environment.stage, "test");
     assert_eq!(inventory.vars["pages"], "3");
     let orders = inventory.system("orders").unwrap().postgres();
     assert_eq!((orders.port, orders.tls, orders.maintenance.as_str()), (5433, Tls::VerifyFull, "template1"));
@@ -164,6 +165,8 @@ fn a_good_configuration_means_what_it_says() {
     assert_eq!(server.object("production", None, at), "production-globals-202611210305.sql.gz.gpg");
     assert_eq!(server.databases.as_ref().unwrap().exclude, ["*_test", "postgres"]);
     assert!(server.globals.unwrap().role_passwords);
+    assert!(server.access && !nightly.access);
+    assert_eq!((inventory.environment.keep_replaced, smallest.environment.keep_replaced), (14, 7));
     let [far, pod] = ["far", "pod"].map(|name| inventory.system(name).unwrap().postgres().clone());
     assert_eq!((far.bin.len(), far.through.unwrap().shell), (2, true));
     assert_eq!(pod.through.as_ref().map(|through| (through.command.len(), through.shell)), Some((6, true)));

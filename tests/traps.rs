@@ -150,9 +150,24 @@ const TRAPS: &[(u8, &str, Answer)] = &[
             "whatever_is_killed_and_whenever_every_published_dump_is_whole_and_nothing_else_is_left",
         ]),
     ),
-    (27, "a rename under connections", Tests(&["a_swap_under_load_keeps_rights_and_settings_and_can_be_taken_back"])),
+    (
+        27,
+        "a rename under connections",
+        Tests(&[
+            "a_swap_under_load_keeps_rights_and_settings_and_can_be_taken_back",
+            "a_swap_gives_the_restored_database_what_the_live_one_has_now",
+        ]),
+    ),
     (28, "a restore into what is there doubles rows", Tests(&["a_restore_never_writes_into_a_database_that_exists"])),
-    (29, "roles missing, statistics missing", Tests(&["what_was_dumped_is_restored_and_counts_the_same_in_both_layouts"])),
+    (
+        29,
+        "roles missing, statistics missing",
+        Tests(&[
+            "what_was_dumped_is_restored_and_counts_the_same_in_both_layouts",
+            "roles_that_are_missing_are_all_told_before_anything_is_made_or_are_made_when_told_so",
+            "owners_rights_and_settings_come_back_from_a_dump_that_recorded_them",
+        ]),
+    ),
     (30, "a copy that acts as if it were production", Later("neutralising comes with sanitising")),
     (31, "sanitised after the swap", Later("sanitising is not built")),
     (32, "pg_dump older than the server", Tests(&["a_client_older_than_the_server_is_refused_before_it_starts"])),

@@ -11,6 +11,7 @@ use super::world::{self, World};
 use super::{Common, dumps, plain, print, ticket};
 use crate::port::{Reading, held_up};
 use crate::report::Result;
+use crate::run::engine::Affixes;
 use crate::run::person::Unattended;
 use crate::run::report::RunReport;
 use crate::run::{self, Live};
@@ -31,18 +32,38 @@ pub struct Backup {
 
 /// Restore a dump into a new database.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("affix").args(["prefix", "suffix"]).multiple(true))]
 pub struct Restore {
-    /// The dump's name, `latest`, or an instant
+    /// The dump's name or id, its time (2026-11-20T03:00Z), `latest`, or `before:TIME`
     dump: String,
     /// The new database
-    #[arg(long, value_name = "DB")]
-    into: String,
+    #[arg(long, value_name = "DB", required_unless_present_any = ["group", "roles"])]
+    into: Option<String>,
     /// The job that made it, where more than one could have
     #[arg(long)]
     job: Option<String>,
     /// The database, where the job dumps several
     #[arg(long, value_name = "NAME")]
     database: Option<String>,
+    /// Only the rows of this table, `schema.table` or a pattern with * and ?; again for more of them. The whole schema comes back, but for
+    /// foreign keys to rows that do not
+    #[arg(long = "table", value_name = "TABLE")]
+    tables: Vec<String>,
+    /// Make roles that the dump names and the server has not, without a right to log in
+    #[arg(long)]
+    create_roles: bool,
+    /// Every database that was dumped together with this one, all or none; DUMP is any of those dumps, or the id of the group
+    #[arg(long, conflicts_with_all = ["into", "tables", "roles"], requires = "affix")]
+    group: bool,
+    /// What comes before the name each database of the group had (with --group)
+    #[arg(long, value_name = "TEXT", requires = "group")]
+    prefix: Option<String>,
+    /// What comes after it (with --group)
+    #[arg(long, value_name = "TEXT", requires = "group")]
+    suffix: Option<String>,
+    /// Make the roles of a dump of globals that the server has not; those it has are left as they are
+    #[arg(long, conflicts_with_all = ["into", "tables", "create_roles", "database"])]
+    roles: bool,
 }
 
 impl Backup {
@@ -103,13 +124,49 @@ pub fn start(world: &World, job: &str) -> Result<Live> {
 impl Restore {
     pub fn run(&self, common: &Common) -> Result<ExitCode> {
         let world = World::open(common)?;
-        let (job, dump) = dumps::locate(&world, self.job.as_deref(), self.database.as_deref(), &self.dump)?;
-        let probe = Probe::Restored { job: job.clone(), dump: dump.clone(), database: self.into.clone() };
-        let check = Check { title: format!("{} holds what the dump holds", self.into), probe, within: None };
-        let work = Work::Restore { job, dump: dump.clone(), into: self.into.clone() };
-        let live = single(&world, "restore", &format!("Restore {dump} into {}", self.into), work, Verify::Checks(vec![check]))?;
+        let live = match &self.into {
+            None if self.roles => self.roles(&world)?,
+            None => self.group(&world)?,
+            Some(into) => self.one(&world, into)?,
+        };
         world.conclude(&live, common)
     }
+
+    fn one(&self, world: &World, into: &str) -> Result<Live> {
+        let (job, dump) = dumps::locate(world, self.job.as_deref(), self.database.as_deref(), &self.dump, |name| {
+            format!("lifeboat restore {name} --into {}", shell_words::quote(into))
+        })?;
+        let checks = vec![holds(&job, &dump, into, &self.tables)];
+        let (tables, create_roles) = (self.tables.clone(), self.create_roles);
+        let work = Work::Restore { job, dump: dump.clone(), into: into.to_owned(), tables, create_roles };
+        single(world, "restore", &format!("Restore {dump} into {into}"), work, Verify::Checks(checks))
+    }
+
+    fn group(&self, world: &World) -> Result<Live> {
+        let command = |name: &str| format!("lifeboat restore {name} --group --suffix _copy");
+        let (job, group) = dumps::locate_group(world, self.job.as_deref(), self.database.as_deref(), &self.dump, command)?;
+        let [prefix, suffix] = [&self.prefix, &self.suffix].map(|affix| affix.clone().unwrap_or_default());
+        let names = Affixes { prefix: prefix.clone(), suffix: suffix.clone() };
+        // What the group lacks is told before anything is written down.
+        let members = world.engine.group(&job, &group, &world.cx)?;
+        let checks = members.iter().map(|(database, manifest)| holds(&job, &manifest.object, &names.name(database), &[])).collect();
+        let title = format!("Restore the {} databases of the group {group}", members.len());
+        let work = Work::RestoreGroup { job, group, prefix, suffix, create_roles: self.create_roles };
+        single(world, "restore", &title, work, Verify::Checks(checks))
+    }
+
+    fn roles(&self, world: &World) -> Result<Live> {
+        let (job, dump) = dumps::locate(world, self.job.as_deref(), None, &self.dump, |name| format!("lifeboat restore {name} --roles"))?;
+        let title = format!("Make the roles of {dump} that are missing");
+        let verify = Verify::None("the server made all of them in one transaction, or said why not".into());
+        single(world, "restore", &title, Work::RestoreRoles { job, dump }, verify)
+    }
+}
+
+/// Every row of the dump is in the database, or those of the chosen tables.
+fn holds(job: &str, dump: &str, database: &str, tables: &[String]) -> Check {
+    let probe = Probe::Restored { job: job.into(), dump: dump.into(), database: database.into(), tables: tables.to_vec() };
+    Check { title: format!("{database} holds what the dump holds"), probe, within: None }
 }
 
 /// One piece of work of the engine as a run of one step, with nobody to ask.

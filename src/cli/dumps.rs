@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::world::World;
 use super::{Common, plain, print};
 use crate::config::Job;
-use crate::pipeline::catalogue::{Listing, Selector};
+use crate::pipeline::catalogue::{Listing, Selector, minute};
 use crate::pipeline::manifest::Dump;
 use crate::report::{Report, Result};
 
@@ -22,7 +22,7 @@ pub struct Dumps {
 /// Prove a dump up to a level.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// The dump's name, `latest`, or an instant
+    /// The dump's name or id, its time (2026-11-20T03:00Z), `latest`, or `before:TIME`
     dump: String,
     /// How far: 0 manifest and size, 1 stored hash, 2 the key opens it, 3 decrypted to the end, 4 parsed and counted
     #[arg(long, default_value = "4", value_parser = level, value_name = "L0…L4")]
@@ -60,7 +60,7 @@ impl Dumps {
         let several = subjects.len() > 1;
         let rows: Vec<Vec<String>> = dumps.iter().map(|dump| row(dump, several)).collect();
         let database: &[&str] = if several { &["DATABASE"] } else { &[] };
-        print::table(&[&["DUMP", "JOB"], database, &["AGE", "SIZE", "ROWS", "PROVEN"]].concat(), &rows)?;
+        print::table(&[&["DUMP", "JOB"], database, &["TAKEN", "AGE", "SIZE", "ROWS", "PROVEN"]].concat(), &rows)?;
         for words in partial {
             plain::say(&words);
         }
@@ -91,7 +91,7 @@ fn row(dump: &Dump, several: bool) -> Vec<String> {
     let age = age(Timestamp::now().duration_since(manifest.snapshot_at));
     let mut row = vec![manifest.object.clone(), manifest.job.clone()];
     row.extend(several.then(|| subject(manifest.database())));
-    row.extend([age, print::size(manifest.stored.bytes), manifest.rows().to_string(), proven]);
+    row.extend([minute(manifest.snapshot_at), age, print::size(manifest.stored.bytes), manifest.rows().to_string(), proven]);
     row
 }
 
@@ -108,7 +108,9 @@ pub fn age(age: SignedDuration) -> String {
 impl Verify {
     pub fn run(&self, common: &Common) -> Result<ExitCode> {
         let world = World::open(common)?;
-        let (job, dump) = locate(&world, self.job.as_deref(), self.database.as_deref(), &self.dump)?;
+        let (job, dump) = locate(&world, self.job.as_deref(), self.database.as_deref(), &self.dump, |name| {
+            format!("lifeboat verify {name} --level L{}", self.level)
+        })?;
         world.engine.verify(&job, &dump, self.level, &world.cx)?;
         if common.json {
             print::json(&world.engine.dump(&job, &dump, &world.cx)?.proofs)?;
@@ -127,9 +129,15 @@ fn meant<'a>(world: &'a World, job: Option<&str>) -> Result<Vec<&'a Job>> {
     }
 }
 
-/// Which job's dump is meant, and its name.
-pub fn locate(world: &World, job: Option<&str>, database: Option<&str>, wanted: &str) -> Result<(String, String)> {
-    let selector = Selector::parse(wanted);
+/// Which job's dump is meant, and its name. Where there is no dump of a time, `command` says what to type for one that there is.
+pub fn locate(
+    world: &World,
+    job: Option<&str>,
+    database: Option<&str>,
+    wanted: &str,
+    command: impl Fn(&str) -> String,
+) -> Result<(String, String)> {
+    let selector = Selector::parse(wanted)?;
     let jobs = meant(world, job)?;
     if jobs.len() > 1 && !matches!(selector, Selector::Name(_)) {
         let names = jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>().join(" | ");
@@ -143,13 +151,45 @@ pub fn locate(world: &World, job: Option<&str>, database: Option<&str>, wanted: 
             Ok(picked) => return Ok((job.name.clone(), picked.dump.manifest.object.clone())),
             // It is there, and something is wrong with it: that says more than that it is no other job's.
             Err(report) if listing.problems.iter().any(|problem| problem.object == wanted) => return Err(report),
-            Err(report) => match &mut nowhere {
-                Some(known) => known.hints.extend(report.hints),
-                None => nowhere = Some(report),
-            },
+            Err(mut report) => {
+                if let Selector::At(moment) = &selector {
+                    let near = listing.neighbours(moment, database.as_deref()).into_iter().flatten();
+                    report.hints.extend(near.map(|dump| command(&shell_words::quote(&dump.manifest.object))));
+                }
+                match &mut nowhere {
+                    Some(known) => known.hints.extend(report.hints),
+                    None => nowhere = Some(report),
+                }
+            }
         }
     }
     Err(nowhere.unwrap_or_else(|| Report::usage("the configuration has no job")))
+}
+
+/// Which job's group is meant, and its id: said by the id itself, or by any of its dumps. `latest` is the group of the newest dump there is.
+pub fn locate_group(
+    world: &World,
+    job: Option<&str>,
+    database: Option<&str>,
+    wanted: &str,
+    command: impl Fn(&str) -> String,
+) -> Result<(String, String)> {
+    let selector = Selector::parse(wanted)?;
+    let jobs = meant(world, job)?;
+    for job in &jobs {
+        let listing = world.engine.listing(&job.name, &world.cx)?;
+        let groups = listing.groups();
+        let newest = (selector == Selector::Latest && jobs.len() == 1 && database.is_none()).then(|| groups.first()).flatten();
+        if let Some(found) = newest.or(groups.iter().find(|together| together.group.id == wanted)) {
+            return Ok((job.name.clone(), found.group.id.clone()));
+        }
+    }
+    let (job, dump) = locate(world, job, database, wanted, command)?;
+    match world.engine.dump(&job, &dump, &world.cx)?.manifest.group {
+        Some(group) => Ok((job, group.id)),
+        None => Err(Report::refused(format!("{dump} was made alone: it belongs to no group"))
+            .hint(format!("lifeboat restore {} --into DB", shell_words::quote(&dump)))),
+    }
 }
 
 /// Is there a good, young, proven dump of every job?

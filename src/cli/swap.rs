@@ -25,6 +25,13 @@ pub struct Swap {
     /// The name the old database is kept under; LIVE_until_TIME where none is given
     #[arg(long, value_name = "DB")]
     keep_as: Option<String>,
+    /// Until when the old database is kept, a day or `7d`; as `keep_replaced` of [environment] says, or 7 days. Nothing drops it then by
+    /// itself: `lifeboat kept drop` does
+    #[arg(long, value_name = "DATE")]
+    keep_until: Option<String>,
+    /// Also one that has the rows of some tables only (`restore --table`)
+    #[arg(long)]
+    partial: bool,
 }
 
 /// Take a swap back.
@@ -43,13 +50,13 @@ pub struct Unswap {
 
 impl Swap {
     pub fn run(self, common: &Common) -> Result<ExitCode> {
-        let Swap { system, live, staged, keep_as } = self;
+        let Swap { system, live, staged, keep_as, keep_until, partial } = self;
         let stamp = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M").to_string();
         let keep_as = keep_as.unwrap_or_else(|| format!("{live}_until_{stamp}"));
         let title = format!("{staged} becomes {live}; the old {live} is kept as {keep_as}");
         let verify = there(&system, [&keep_as, &live]);
         let danger = live.clone();
-        walk("swap", &title, Work::Swap { system, live, staged, keep_as }, verify, danger, common)
+        walk("swap", &title, Work::Swap { system, live, staged, keep_as, keep_until, partial }, verify, danger, common)
     }
 }
 
@@ -63,7 +70,8 @@ impl Unswap {
     }
 }
 
-fn walk(id: &str, title: &str, work: Work, verify: Verify, danger: String, common: &Common) -> Result<ExitCode> {
+/// One dangerous piece of work, confirmed by typing a name.
+pub fn walk(id: &str, title: &str, work: Work, verify: Verify, danger: String, common: &Common) -> Result<ExitCode> {
     let world = World::open(common)?;
     let plan = backup::plan(&world, id, title, work, verify, Some(danger))?;
     let live = run::start(&world.runs(), plan, false, Timestamp::now(), world.crew(Teletype), &world.cx)?;

@@ -6,6 +6,9 @@ use super::read::Reading;
 use crate::report::written::{Fields, Value};
 use crate::system::secret::Secret;
 
+/// Long enough for whatever is missing in a restored database to be missed.
+const KEEP_REPLACED: u16 = 7;
+
 /// Where we are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
@@ -17,6 +20,8 @@ pub struct Environment {
     pub stage: String,
     /// Who is called, as lines to show.
     pub contacts: Vec<String>,
+    /// How many days a database is kept that a swap put aside.
+    pub keep_replaced: u16,
     /// What the live server must answer when it is asked who it is.
     pub fingerprint: Option<Fingerprint>,
 }
@@ -48,9 +53,26 @@ pub(super) fn environment(fields: &mut Fields<'_>) -> Option<Environment> {
     let production = fields.required("production");
     let stage = fields.take("stage").and_then(|value| stage(&value));
     let contacts = fields.or("contacts", Vec::new());
+    let keep_replaced = fields.take("keep_replaced").and_then(|value| keep(&value)).unwrap_or(KEEP_REPLACED);
     let fingerprint = fields.take("fingerprint").and_then(|value| value.table(fingerprint));
     let name = name?;
-    Some(Environment { production: production?, stage: stage.unwrap_or_else(|| name.clone()), contacts, fingerprint, name })
+    Some(Environment { production: production?, stage: stage.unwrap_or_else(|| name.clone()), contacts, keep_replaced, fingerprint, name })
+}
+
+/// `7d`, `2w`: a number of days.
+pub fn days(text: &str) -> Option<u16> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let factor = match unit {
+        "d" => 1,
+        "w" => 7,
+        _ => return None,
+    };
+    number.parse::<u16>().ok()?.checked_mul(factor)
+}
+
+fn keep(value: &Value<'_>) -> Option<u16> {
+    let text = value.as_str().or_else(|| value.wrong("a number of days, like \"7d\" or \"2w\""))?;
+    days(text).or_else(|| value.reject(value.problem("whole days or weeks").hint("keep_replaced = \"7d\"".to_owned())))
 }
 
 fn stage(value: &Value<'_>) -> Option<String> {

@@ -42,6 +42,8 @@ pub struct Job {
     pub databases: Option<Selection>,
     /// Whether the server's roles and tablespaces are dumped too, and how.
     pub globals: Option<Globals>,
+    /// The dumps carry owners and rights, and their manifests those of the database itself.
+    pub access: bool,
     /// What a dump is called.
     pub naming: Naming,
     /// A newest good dump older than this is an alarm.
@@ -245,6 +247,7 @@ pub(super) fn job(name: String, fields: &mut Fields<'_>) -> Option<(Job, Uses)> 
     let ending = ending(format, compression);
     let naming = fields.take("name").and_then(|value| naming(&value, ending, grouped)).unwrap_or_else(|| Naming::standard(ending, grouped));
     let databases = databases.map(|(_, selection)| selection.unwrap_or_default());
+    let access = fields.take("access").and_then(|value| value.word(&ACCESS)).unwrap_or_default();
     let max_age = fields.optional("max_age");
     let replica_retention = fields.take("replica_retention").and_then(|value| replica_retention(&value));
     let retention = fields.take("retention").and_then(|value| retention(&value));
@@ -262,6 +265,7 @@ pub(super) fn job(name: String, fields: &mut Fields<'_>) -> Option<(Job, Uses)> 
         level,
         databases,
         globals,
+        access,
         naming,
         max_age,
         retention,
@@ -274,6 +278,8 @@ pub(super) fn job(name: String, fields: &mut Fields<'_>) -> Option<(Job, Uses)> 
 const ENSURE: [(&str, Ensure); 3] = [("present", Ensure::Present), ("disabled", Ensure::Disabled), ("absent", Ensure::Absent)];
 const COMPRESSIONS: [(&str, Compression); 2] =
     [(Compression::Gzip.word(), Compression::Gzip), (Compression::Zstd.word(), Compression::Zstd)];
+/// Nothing unless it is wanted, in both formats: what a restore needs must not change with how bytes are laid out.
+const ACCESS: [(&str, bool); 2] = [("none", false), ("recorded", true)];
 const FORMATS: [(&str, Format); 2] = [("plain", Format::Plain), ("custom", Format::Custom)];
 
 fn keys(value: &Value<'_>) -> Option<Vec<Spanned<String>>> {

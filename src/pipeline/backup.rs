@@ -9,11 +9,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use super::access::Recorded;
 use super::inspect::{Seen, inspected};
 use super::manifest::{Compression, Format, Group, MANIFEST_SUFFIX, MANIFEST_VERSION, Manifest, Origin};
 use super::openpgp::{Encrypt, PublicKeys};
 use super::packer;
 use super::seam::{Failures, Gate, Leash, Measured, Tap};
+use crate::port::access::Access;
 use crate::port::{Context, Filter, Source, Store, Stream};
 use crate::report::{Explain, Kind, Report, Result};
 
@@ -45,6 +47,8 @@ pub struct Order<'a> {
     pub snapshot_at: Timestamp,
     /// The other dumps of the run, where there may be some.
     pub group: Option<Group>,
+    /// Who may do what with the database, where the dump carries owners and rights.
+    pub access: Option<Access>,
     /// The dump.
     pub source: Box<dyn Source>,
     /// Where it goes.
@@ -87,6 +91,7 @@ fn try_backup(order: Order<'_>, cx: &Context) -> Result<Manifest, Failure> {
                 .into());
         }
     }
+    let access = order.access.as_ref().map(|access| Recorded::seal(access.clone(), order.recipients, cx)).transpose()?;
     let started_at = Timestamp::now();
     let earlier_meters = cx.meters.read().len();
     let chain = Chain::build(&order, cx)?;
@@ -120,6 +125,7 @@ fn try_backup(order: Order<'_>, cx: &Context) -> Result<Manifest, Failure> {
             schema: contents.schema,
             stages: cx.meters.read().split_off(earlier_meters),
             group: order.group,
+            access,
             tool: super::TOOL.into(),
         };
         order.guard.map_or(Ok(()), |guard| guard(cx))?;

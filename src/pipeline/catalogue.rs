@@ -3,6 +3,8 @@
 //! Manifests decide, never names: what has no manifest is no dump, and who made it is what the manifest says. What cannot be understood is
 //! reported beside the dumps, not dropped: silence about the newest dump would be the worst answer.
 
+mod selector;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Mutex;
@@ -16,6 +18,8 @@ use super::manifest::{Dump, ENDINGS, Group, MANIFEST_SUFFIX, MANIFEST_VERSION, M
 
 use crate::port::{Context, Object, Store};
 use crate::report::{Explain, Report, Result};
+
+pub use selector::{Moment, Selector, minute};
 
 /// Most bytes of a manifest or a proof; 100,000 tables fit.
 const DOCUMENT_LIMIT: u64 = 32 << 20;
@@ -196,27 +200,6 @@ fn in_parallel<T: Send>(names: &[&str], ask: impl Fn(&str) -> T + Sync) -> Vec<T
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-/// Which dump is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selector {
-    /// The newest good one.
-    Latest,
-    /// Exactly this one.
-    Name(String),
-    /// The newest good one whose data is not later than this.
-    At(Timestamp),
-}
-
-impl Selector {
-    /// `latest`, an instant as RFC 3339 writes it, or a name.
-    pub fn parse(text: &str) -> Selector {
-        match text.trim() {
-            "latest" => Selector::Latest,
-            text => text.parse().map_or_else(|_| Selector::Name(text.into()), Selector::At),
-        }
-    }
-}
-
 /// A dump that was picked, and the newer ones that were not, each with the reason: whoever restores must know what is lost.
 #[derive(Clone, Debug)]
 pub struct Picked<'a> {
@@ -238,9 +221,9 @@ pub struct Together<'a> {
 }
 
 impl Listing {
-    /// The dump that is meant. `Latest` and `At` take only what no proof disproved, what is not from the future and what has not shrunk
-    /// against those before it (G7); nothing, or nothing younger than `max_age`, is `Kind::Refused`. A name is taken as it is. Where the dumps
-    /// are of more than one database, `Latest` and `At` want to be told which; globals are taken by name only.
+    /// The dump that is meant. `Latest` and `Before` take only what no proof disproved, what is not from the future and what has not shrunk
+    /// against those before it (G7); nothing, or nothing younger than `max_age`, is `Kind::Refused`. A name, an id and a moment mean one dump,
+    /// which is taken as it is. Where the dumps are of more than one database, the others want to be told which; globals are taken by name only.
     pub fn pick(&self, selector: &Selector, database: Option<&str>, max_age: Option<SignedDuration>, now: Timestamp) -> Result<Picked<'_>> {
         let until = match selector {
             Selector::Name(name) => {
@@ -255,14 +238,15 @@ impl Listing {
                     _ => Ok(Picked { dump, passed_over: Vec::new() }),
                 };
             }
+            Selector::At(moment) => return self.exactly(moment, database),
             Selector::Latest => Timestamp::MAX,
-            Selector::At(instant) => *instant,
+            Selector::Before(instant) => *instant,
         };
         let database = self.which(database)?;
         let is_meant = |manifest: &Manifest| database.is_none_or(|database| manifest.database() == Some(database));
         let mut passed: Vec<(Timestamp, String)> = Vec::new();
         let mut good = None;
-        for dump in self.dumps.iter().filter(|dump| dump.manifest.snapshot_at <= until && is_meant(&dump.manifest)) {
+        for dump in self.dumps.iter().filter(|dump| dump.manifest.snapshot_at < until && is_meant(&dump.manifest)) {
             let at = dump.manifest.snapshot_at;
             if at.duration_since(now) > CLOCK_TOLERANCE {
                 passed.push((at, format!("{}: its data is from the future ({at})", dump.manifest.object)));
@@ -282,7 +266,7 @@ impl Listing {
             let at = problem.manifest.as_ref().map_or(Timestamp::MAX, |manifest| manifest.snapshot_at);
             let is_listed = self.dumps.iter().any(|dump| dump.manifest.object == problem.object);
             let may_be_meant = problem.manifest.as_ref().is_none_or(is_meant);
-            if !is_listed && may_be_meant && at >= from && (at <= until || problem.manifest.is_none()) {
+            if !is_listed && may_be_meant && at >= from && (at < until || problem.manifest.is_none()) {
                 passed.push((at, format!("{}: {}", show(&problem.object), problem.report)));
             }
         }
@@ -364,10 +348,11 @@ impl Listing {
     }
 
     fn named(&self, name: &str) -> Result<&Dump> {
-        if let Some(dump) = self.dumps.iter().find(|dump| dump.manifest.object == name) {
+        if let Some(dump) = self.dumps.iter().find(|dump| dump.manifest.object == name || dump.manifest.id == name) {
             return Ok(dump);
         }
-        if let Some(problem) = self.problems.iter().find(|problem| problem.object == name) {
+        let is_it = |problem: &&Problem| problem.object == name || problem.manifest.as_ref().is_some_and(|manifest| manifest.id == name);
+        if let Some(problem) = self.problems.iter().find(is_it) {
             return Err(problem.report.clone().hint("choose another dump: lifeboat dumps"));
         }
         Err(unknown(name, self.dumps.iter().map(|dump| dump.manifest.object.as_str())))

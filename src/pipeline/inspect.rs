@@ -7,6 +7,7 @@ pub mod custom;
 pub mod plain;
 mod rows;
 mod statement;
+pub(super) mod words;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::access::Recorded;
 use crate::port::Reading;
 
 /// The manifest of a dump is stored under the dump's key with this at its end.
@@ -57,6 +58,9 @@ pub struct Manifest {
     /// The dumps that were made in the same run, where its job may give more than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
+    /// Who may do what with the database, where the dump carries owners and rights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Recorded>,
     /// `lifeboat 0.1.0`.
     pub tool: String,
 }

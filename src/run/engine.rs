@@ -1,6 +1,9 @@
 //! The hands of this house: actions and probes carried out by the systems, stores and the pipeline that the configuration names.
 
 mod backup;
+mod kept;
+mod restore;
+mod together;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,19 +15,20 @@ use jiff::Timestamp;
 use super::hands::{Hands, Seen};
 use crate::config::{Inventory, Job};
 use crate::pipeline::catalogue::{self, Listing, Selector};
-use crate::pipeline::manifest::{Dump, Format, Level, Manifest};
+use crate::pipeline::manifest::{Dump, Level, Manifest};
 use crate::pipeline::openpgp::SecretKey;
-use crate::pipeline::{restore, verify};
+use crate::pipeline::verify;
 use crate::port::{Context, Notifier, Store};
-use crate::report::{Explain, Kind, Report, Result};
+use crate::report::{Explain, Report, Result};
 use crate::runbook::plan::{Action, Check, Expect, Poll, Probe, Request, Work};
 use crate::store::post::Post;
 use crate::store::ticket::Ticket;
 use crate::system::postgres::Postgres;
-use crate::system::postgres::count::{Count, parse_name};
-use crate::system::postgres::restore::Target;
 use crate::system::postgres::swap::Swap;
 use crate::system::{command, http};
+
+pub use restore::{How, differences, fill};
+pub use together::Affixes;
 
 /// What an action gives.
 type Outputs = BTreeMap<String, String>;
@@ -124,17 +128,23 @@ impl Engine {
             Work::Backup { job } => backup_outputs(&self.backup(job, cx)?),
             Work::Pick { job, dump, database } => self.pick(job, dump, database.as_deref(), cx),
             Work::Verify { job, dump, level } => self.verify(job, dump, *level, cx),
-            Work::Restore { job, dump, into } => self.restore(job, dump, into, cx),
-            Work::Swap { system, live, staged, keep_as } => {
-                let comment = format!("lifeboat: was {live} until {}; kept", Timestamp::now());
-                self.guarded(system, cx)?.swap(Swap { live, staged, keep_as }, &comment, cx)?;
-                Ok(swap_outputs(keep_as))
+            Work::Restore { job, dump, into, tables, create_roles } => {
+                let how = How { tables: tables.clone(), create_roles: *create_roles };
+                self.restore_some(job, dump, into, &how, cx)
             }
+            Work::RestoreGroup { job, group, prefix, suffix, create_roles } => {
+                let names = Affixes { prefix: prefix.clone(), suffix: suffix.clone() };
+                self.restore_group(job, group, &names, &How { create_roles: *create_roles, ..How::default() }, cx)
+            }
+            Work::RestoreRoles { job, dump } => self.restore_roles(job, dump, cx),
+            Work::Swap { system, live, staged, keep_as, keep_until, partial } => {
+                self.swap(system, Swap { live, staged, keep_as, partial: *partial }, keep_until.as_deref(), cx)
+            }
+            // It was live before, whatever it is.
             Work::Unswap { system, live, staged, kept } => {
-                let comment = format!("lifeboat: was {live} until {}; taken back", Timestamp::now());
-                self.guarded(system, cx)?.swap(Swap { live, staged: kept, keep_as: staged }, &comment, cx)?;
-                Ok(Outputs::new())
+                self.unswap(system, Swap { live, staged: kept, keep_as: staged, partial: true }, cx)
             }
+            Work::DropKept { system, database, early } => self.drop_kept(system, database, *early, cx),
         }
     }
 
@@ -142,7 +152,7 @@ impl Engine {
         let listing = self.listing(job, cx)?;
         let job = self.inventory.job(job)?;
         let database = self.meant_database(job, database, &listing)?;
-        let picked = listing.pick(&Selector::parse(dump), database.as_deref(), job.max_age, Timestamp::now())?;
+        let picked = listing.pick(&Selector::parse(dump)?, database.as_deref(), job.max_age, Timestamp::now())?;
         for words in &picked.passed_over {
             cx.log.say("pick", &format!("passed over {words}"));
         }
@@ -170,60 +180,6 @@ impl Engine {
         let key = if level >= Level::L2 { Some(self.secret_key(job, cx)?) } else { None };
         verify::prove(&dump.manifest, &*store, key.as_ref(), level, cx)?;
         Ok(outputs([("level", level.to_string())]))
-    }
-
-    /// Restores a dump into a new database and counts everything in it.
-    pub fn restore(&self, job: &str, dump: &str, into: &str, cx: &Context) -> Result<Outputs> {
-        let job = self.inventory.job(job)?;
-        let postgres = self.guarded(&job.system, cx)?;
-        let store = self.store(job, cx)?;
-        let manifest = self.dump(&job.name, dump, cx)?.manifest;
-        for swept in postgres.sweep_unfinished(cx)? {
-            cx.log.say("restore", &format!("dropped {swept}, left behind by a restore that was killed"));
-        }
-        if manifest.format == Format::Globals {
-            return Err(Report::refused(format!("{} holds the roles and tablespaces of a server, not a database", manifest.object))
-                .hint(format!("read it, then feed what you want of it to psql: gpg -d {} | gunzip | less", manifest.object)));
-        }
-        let target = Target {
-            into,
-            dump: &manifest.object,
-            layout: self::backup::layout(manifest.format),
-            client_major: major(&manifest.origin.client_version),
-            server_major: major(&manifest.origin.server_version),
-        };
-        postgres.can_restore(target, cx)?;
-        let key = self.secret_key(job, cx)?;
-        let stream = restore::open(&manifest, &*store, &key, cx)?;
-        postgres.restore(target, stream, cx).map_err(|error| blame(error, &manifest, &*store, cx))?;
-        Ok(restore_outputs(&manifest, into))
-    }
-
-    fn restored(&self, job: &str, dump: &str, database: &str, cx: &Context) -> Result<Seen> {
-        let job = self.inventory.job(job)?;
-        let postgres = self.postgres(&job.system)?;
-        if !postgres.has_database(database, cx)? {
-            return Ok(Seen::new(false, format!("there is no database {database}")));
-        }
-        // As many rows as the dump has any database may have, the one the dump was made of above all. The mark is there once all is.
-        if !postgres.is_restored_from(dump, database, cx)? {
-            return Ok(Seen::new(false, format!("{database} was not restored from {dump} to the end")));
-        }
-        let manifest = self.dump(&job.name, dump, cx)?.manifest;
-        let differences = differences(&manifest, &postgres.count(database, cx)?);
-        Ok(match differences.as_slice() {
-            [] => Seen::new(
-                true,
-                format!(
-                    "{} tables, {} rows, {} constraints, {} indexes, as in the dump",
-                    manifest.tables.len(),
-                    manifest.rows(),
-                    manifest.schema.constraints,
-                    manifest.schema.indexes
-                ),
-            ),
-            some => Seen::new(false, some.join("; ")),
-        })
     }
 
     /// The request of an action; what its answer gives of the wanted outputs. Some may only come with the end of the polling.
@@ -290,7 +246,9 @@ impl Hands for Engine {
 
     fn recall(&self, action: &Action, cx: &Context) -> Result<Option<Outputs>> {
         Ok(match action {
-            Action::Job(Work::Restore { job, dump, into }) => Some(restore_outputs(&self.dump(job, dump, cx)?.manifest, into)),
+            Action::Job(Work::Restore { job, dump, into, tables, .. }) => {
+                Some(self::restore::outputs(&self.dump(job, dump, cx)?.manifest, into, tables)?)
+            }
             Action::Job(Work::Swap { keep_as, .. }) => Some(swap_outputs(keep_as)),
             _ => None,
         })
@@ -316,7 +274,7 @@ impl Hands for Engine {
                 let held = equals.as_ref().is_none_or(|equals| *equals == seen);
                 Ok(Seen::new(held, seen.lines().next().unwrap_or("exit 0")))
             }
-            Probe::Restored { job, dump, database } => self.restored(job, dump, database, cx),
+            Probe::Restored { job, dump, database, tables } => self.restored(job, dump, database, tables, cx),
             Probe::Proof { job, dump, level } => {
                 let dump = self.dump(job, dump, cx)?;
                 let proven = dump.proven();
@@ -325,47 +283,6 @@ impl Hands for Engine {
             }
         }
     }
-}
-
-/// `15.18` → 15; 0 where there is none, which fits every server.
-fn major(version: &str) -> u32 {
-    version.split(|c: char| !c.is_ascii_digit()).next().and_then(|major| major.parse().ok()).unwrap_or_default()
-}
-
-/// A damaged dump reaches the server before anybody has seen its end, and then the server's words are about some odd row. So when a restore
-/// breaks, the stored bytes are looked at: where they are not what was stored, that is what is told.
-fn blame(error: Report, manifest: &Manifest, store: &dyn Store, cx: &Context) -> Report {
-    let disproven = verify::verify(manifest, store, None, Level::L1, cx).and_then(|proof| verify::demand(&proof, manifest)).err();
-    match disproven {
-        Some(report) if report.kind == Kind::Refused => error.causes.iter().fold(report.cause(error.message), Report::cause),
-        // They are, or that cannot be told now.
-        _ => error,
-    }
-}
-
-/// What differs between a dump's manifest and a database restored from it; empty where nothing does.
-pub fn differences(manifest: &Manifest, count: &Count) -> Vec<String> {
-    let mut found = Vec::new();
-    for (name, expected) in &manifest.tables {
-        let seen = parse_name(name).and_then(|name| count.tables.get(&name));
-        match seen {
-            Some(rows) if *rows == expected.rows => {}
-            Some(rows) => found.push(format!("{name} has {rows} rows, the dump {}", expected.rows)),
-            None => found.push(format!("{name} is missing")),
-        }
-    }
-    let schema = &manifest.schema;
-    let numbers = [
-        ("constraints", schema.constraints, count.constraints),
-        ("indexes", schema.indexes, count.indexes),
-        ("views", schema.views, count.views),
-        ("sequences", schema.sequences, count.sequences),
-        ("triggers", schema.triggers, count.triggers),
-        ("large objects", schema.large_objects, count.large_objects),
-    ];
-    let unequal = numbers.iter().filter(|(_, expected, seen)| expected != seen);
-    found.extend(unequal.map(|(what, expected, seen)| format!("{seen} {what}, the dump {expected}")));
-    found
 }
 
 fn dump_outputs(manifest: &Manifest) -> Outputs {
@@ -383,12 +300,6 @@ fn backup_outputs(made: &[Manifest]) -> Result<Outputs> {
     let mut outputs = dump_outputs(first.ok_or_else(|| Report::failed("no dump was made"))?);
     outputs.insert("dumps".into(), made.iter().map(|made| made.object.as_str()).collect::<Vec<_>>().join(" "));
     Ok(outputs)
-}
-
-fn restore_outputs(manifest: &Manifest, into: &str) -> Outputs {
-    let mut outputs = dump_outputs(manifest);
-    outputs.insert("database".into(), into.to_owned());
-    outputs
 }
 
 fn swap_outputs(keep_as: &str) -> Outputs {

@@ -54,7 +54,9 @@ fn work(key: &str, fields: &mut Fields<'_>, notes: &mut Notes) -> Option<Work> {
         _ => {
             let dump = must(fields, "dump", notes);
             let into = must(fields, "into", notes);
-            Some(Work::Restore { job: job?, dump: dump?, into: into? })
+            let tables = tables(fields, notes);
+            let create_roles = fields.or("create_roles", false);
+            Some(Work::Restore { job: job?, dump: dump?, into: into?, tables: tables?, create_roles })
         }
     }
 }
@@ -65,7 +67,9 @@ fn exchange(key: &str, fields: &mut Fields<'_>, notes: &mut Notes) -> Option<Wor
     let staged = must(fields, "staged", notes);
     if key == "swap" {
         let keep_as = must(fields, "keep_as", notes);
-        return Some(Work::Swap { system: system?, live: live?, staged: staged?, keep_as: keep_as? });
+        let keep_until = template(fields, "keep_until", notes);
+        let partial = fields.or("partial", false);
+        return Some(Work::Swap { system: system?, live: live?, staged: staged?, keep_as: keep_as?, keep_until, partial });
     }
     let kept = must(fields, "kept", notes);
     Some(Work::Unswap { system: system?, live: live?, staged: staged?, kept: kept? })
@@ -235,7 +239,8 @@ fn check(fields: &mut Fields<'_>, notes: &mut Notes) -> Option<Check> {
             let job = reference(fields, ReferenceKind::Job, "job", notes);
             let dump = must(fields, "dump", notes);
             let database = must(fields, "database", notes);
-            Some(Probe::Restored { job: job?, dump: dump?, database: database? })
+            let tables = tables(fields, notes);
+            Some(Probe::Restored { job: job?, dump: dump?, database: database?, tables: tables? })
         })?,
         _ => value.table(|fields| {
             let job = reference(fields, ReferenceKind::Job, "job", notes);
@@ -288,6 +293,18 @@ fn argv(value: &Value<'_>, notes: &mut Notes) -> Option<Vec<Template>> {
 
 fn level(fields: &mut Fields<'_>) -> Option<u8> {
     fields.must("level")?.word(&[("L0", 0), ("L1", 1), ("L2", 2), ("L3", 3), ("L4", 4)])
+}
+
+/// Which tables, where not all: none that is written is not "all".
+fn tables(fields: &mut Fields<'_>, notes: &mut Notes) -> Option<Vec<Template>> {
+    let Some(value) = fields.take("tables") else { return Some(Vec::new()) };
+    let tables = templates(&value, notes)?;
+    if tables.is_empty() {
+        return value.reject(
+            value.problem("no table at all").hint("tables = [\"shop.orders\", \"shop.item*\"], or leave it out for all".to_owned()),
+        );
+    }
+    Some(tables)
 }
 
 fn templates(value: &Value<'_>, notes: &mut Notes) -> Option<Vec<Template>> {

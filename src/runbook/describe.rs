@@ -50,9 +50,24 @@ fn work(work: &Work) -> Vec<String> {
             return vec![format!("lifeboat dumps {}", quoted(job)), format!("# choose: {dump}{of}")];
         }
         Work::Verify { dump, level, .. } => format!("lifeboat verify {} --level L{level}", quoted(dump)),
-        Work::Restore { dump, into, .. } => format!("lifeboat restore {} --into {}", quoted(dump), quoted(into)),
-        Work::Swap { system, live, staged, keep_as } => {
-            format!("lifeboat swap {} {} {} --keep-as {}", quoted(system), quoted(live), quoted(staged), quoted(keep_as))
+        Work::Restore { dump, into, tables, create_roles, .. } => {
+            let tables = tables.iter().map(|table| format!(" --table {}", quoted(table))).collect::<Vec<_>>().concat();
+            let roles = if *create_roles { " --create-roles" } else { "" };
+            format!("lifeboat restore {} --into {}{tables}{roles}", quoted(dump), quoted(into))
+        }
+        Work::RestoreGroup { group, prefix, suffix, create_roles, .. } => {
+            let roles = if *create_roles { " --create-roles" } else { "" };
+            format!("lifeboat restore {} --group --prefix {} --suffix {}{roles}", quoted(group), quoted(prefix), quoted(suffix))
+        }
+        Work::RestoreRoles { dump, .. } => format!("lifeboat restore {} --roles", quoted(dump)),
+        Work::Swap { system, live, staged, keep_as, keep_until, partial } => {
+            let until = keep_until.as_ref().map_or_else(String::new, |until| format!(" --keep-until {}", quoted(until)));
+            let partial = if *partial { " --partial" } else { "" };
+            format!("lifeboat swap {} {} {} --keep-as {}{until}{partial}", quoted(system), quoted(live), quoted(staged), quoted(keep_as))
+        }
+        Work::DropKept { system, database, early } => {
+            let early = if *early { " --early" } else { "" };
+            format!("lifeboat kept drop {} --system {}{early}", quoted(database), quoted(system))
         }
         Work::Unswap { system, live, staged, kept } => {
             format!("lifeboat unswap {} {} {} --kept {}", quoted(system), quoted(live), quoted(staged), quoted(kept))
@@ -65,7 +80,8 @@ fn work(work: &Work) -> Vec<String> {
 pub fn by_hand(action: &Action) -> Vec<String> {
     let Action::Job(work) = action else { return Vec::new() };
     match work {
-        Work::Backup { .. } | Work::Pick { .. } => Vec::new(),
+        Work::Backup { .. } | Work::Pick { .. } | Work::RestoreGroup { .. } => Vec::new(),
+        Work::RestoreRoles { dump, .. } => vec![format!("gpg -d {} | gunzip | less   # and what of it is wanted, to psql", quoted(dump))],
         Work::Verify { dump, .. } => vec![
             "set -o pipefail".to_owned(),
             format!("gpg -d {} | gunzip | tail -n 5   # must say: PostgreSQL database dump complete", quoted(dump)),
@@ -79,6 +95,7 @@ pub fn by_hand(action: &Action) -> Vec<String> {
         ],
         Work::Swap { live, staged, keep_as, .. } => exchange(live, staged, keep_as),
         Work::Unswap { live, staged, kept, .. } => exchange(live, kept, staged),
+        Work::DropKept { database, .. } => vec![format!("dropdb {}", quoted(database))],
     }
 }
 

@@ -192,7 +192,7 @@ impl ParameterKind {
             ParameterKind::Duration => "a duration, like 15m or 2h 30m".into(),
             ParameterKind::Instant => "an instant, like 2026-11-21T03:00:00Z, or now".into(),
             ParameterKind::Database => "the name of a database: 1 to 63 bytes, nothing that looks like a connection string".into(),
-            ParameterKind::Dump => "latest, a dump's name, or an instant".into(),
+            ParameterKind::Dump => "latest, a dump's name or id, its time, or before:TIME".into(),
             ParameterKind::Choice(choices) => format!("one of {}", choices.join(", ")),
         }
     }

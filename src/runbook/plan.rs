@@ -125,7 +125,7 @@ pub enum ParameterKind {
     Instant,
     /// A PostgreSQL identifier: 1 to 63 bytes, no NUL.
     Database,
-    /// `latest`, a dump's name, or an instant.
+    /// `latest`, a dump's name or id, its time, or `before:` and a time.
     Dump,
     /// One of these.
     Choice(Vec<String>),
@@ -370,7 +370,7 @@ pub enum Work {
     Pick {
         /// The job.
         job: String,
-        /// `latest`, a dump's name, or an instant.
+        /// `latest`, a dump's name or id, its time, or `before:` and a time.
         dump: Template,
         /// The database, where the job dumps several.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -393,6 +393,35 @@ pub enum Work {
         dump: Template,
         /// The new database.
         into: Template,
+        /// The tables whose rows come back, names and patterns; all of them where none is said.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tables: Vec<Template>,
+        /// Roles that the dump names and the server has not are made.
+        #[serde(default, skip_serializing_if = "is_false")]
+        create_roles: bool,
+    },
+    /// Restores every database of a group under a new name, or none. Outputs: `databases`, their new names with blanks between them.
+    RestoreGroup {
+        /// The job.
+        job: String,
+        /// The group's id.
+        group: Template,
+        /// What comes before the name each database had.
+        #[serde(default)]
+        prefix: Template,
+        /// What comes after it.
+        #[serde(default)]
+        suffix: Template,
+        /// Roles that the dumps name and the server has not are made.
+        #[serde(default, skip_serializing_if = "is_false")]
+        create_roles: bool,
+    },
+    /// Makes the roles of a dump of globals that the server has not. Outputs: `made`, `there`: how many.
+    RestoreRoles {
+        /// The job.
+        job: String,
+        /// The dump's name.
+        dump: Template,
     },
     /// The staged database takes the live one's name; the live one is kept under another. Outputs: `kept`.
     Swap {
@@ -404,6 +433,12 @@ pub enum Work {
         staged: Template,
         /// The name the old one gets.
         keep_as: Template,
+        /// Until when the old one is kept, a day or how long; as the environment says where nothing is said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep_until: Option<Template>,
+        /// The staged one may have the rows of some tables only.
+        #[serde(default, skip_serializing_if = "is_false")]
+        partial: bool,
     },
     /// Takes a swap back.
     Unswap {
@@ -416,6 +451,16 @@ pub enum Work {
         /// The old one.
         kept: Template,
     },
+    /// Drops a database that a swap put aside, once its day has come.
+    DropKept {
+        /// The system.
+        system: String,
+        /// The database.
+        database: Template,
+        /// Also before its day.
+        #[serde(default, skip_serializing_if = "is_false")]
+        early: bool,
+    },
 }
 
 impl Work {
@@ -426,10 +471,17 @@ impl Work {
             Work::Pick { .. } => &["dump", "snapshot_at", "rows", "size", "age"],
             Work::Verify { .. } => &["level"],
             Work::Restore { .. } => &["database", "rows", "snapshot_at"],
+            Work::RestoreGroup { .. } => &["databases"],
+            Work::RestoreRoles { .. } => &["made", "there"],
             Work::Swap { .. } => &["kept"],
-            Work::Unswap { .. } => &[],
+            Work::Unswap { .. } | Work::DropKept { .. } => &[],
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks in this way")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// One thing a manual step asks for.
@@ -504,6 +556,9 @@ pub enum Probe {
         dump: Template,
         /// The database.
         database: Template,
+        /// The tables whose rows were restored, as the restore was told; the others must be empty then.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tables: Vec<Template>,
     },
     /// A record says the dump was proven at least this far.
     Proof {

@@ -271,8 +271,18 @@ fn work(work: &Work, scope: &Scope) -> Result<Work> {
             Work::Pick { job, dump: r(&dump)?, database: database.map(|database| r(&database)).transpose()? }
         }
         Work::Verify { job, dump, level } => Work::Verify { job, dump: r(&dump)?, level },
-        Work::Restore { job, dump, into } => Work::Restore { job, dump: r(&dump)?, into: r(&into)? },
-        Work::Swap { system, live, staged, keep_as } => Work::Swap { system, live: r(&live)?, staged: r(&staged)?, keep_as: r(&keep_as)? },
+        Work::Restore { job, dump, into, tables, create_roles } => {
+            Work::Restore { job, dump: r(&dump)?, into: r(&into)?, tables: each(&tables, scope)?, create_roles }
+        }
+        Work::Swap { system, live, staged, keep_as, keep_until, partial } => {
+            let keep_until = maybe(keep_until.as_ref(), scope)?;
+            Work::Swap { system, live: r(&live)?, staged: r(&staged)?, keep_as: r(&keep_as)?, keep_until, partial }
+        }
+        Work::RestoreGroup { job, group, prefix, suffix, create_roles } => {
+            Work::RestoreGroup { job, group: r(&group)?, prefix: r(&prefix)?, suffix: r(&suffix)?, create_roles }
+        }
+        Work::RestoreRoles { job, dump } => Work::RestoreRoles { job, dump: r(&dump)? },
+        Work::DropKept { system, database, early } => Work::DropKept { system, database: r(&database)?, early },
         Work::Unswap { system, live, staged, kept } => Work::Unswap { system, live: r(&live)?, staged: r(&staged)?, kept: r(&kept)? },
     })
 }
@@ -288,7 +298,9 @@ pub fn check(check: &Check, scope: &Scope) -> Result<Check> {
             Probe::Sql { system: system.clone(), database: maybe(database.as_ref(), scope)?, query: r(query)?, equals: r(equals)? }
         }
         Probe::Command { argv, equals } => Probe::Command { argv: each(argv, scope)?, equals: maybe(equals.as_ref(), scope)? },
-        Probe::Restored { job, dump, database } => Probe::Restored { job: job.clone(), dump: r(dump)?, database: r(database)? },
+        Probe::Restored { job, dump, database, tables } => {
+            Probe::Restored { job: job.clone(), dump: r(dump)?, database: r(database)?, tables: each(tables, scope)? }
+        }
         Probe::Proof { job, dump, level } => Probe::Proof { job: job.clone(), dump: r(dump)?, level: *level },
     };
     Ok(Check { title: r(&check.title)?, probe, within: check.within })

@@ -143,7 +143,7 @@ fn every_template_of_restore_production_can_be_filled_in_when_its_step_comes() {
     }
     let swap = plan.step("rename.swap").unwrap();
     let action = template::action(&swap.action, &Scope::new(&plan, &outputs).of(swap)).unwrap();
-    insta::assert_snapshot!(super::describe::action(&action).join("\n"), @"lifeboat swap orders orders '<database>' --keep-as orders_old_20261121_030000");
+    insta::assert_snapshot!(super::describe::action(&action).join("\n"), @"lifeboat swap orders orders '<database>' --keep-as orders_old_20261121_030000 --keep-until '<keep_until>'");
 }
 
 /// B14.
@@ -170,7 +170,7 @@ fn the_rest_of_a_run_on_paper_holds_the_real_names() {
     Expected: 10s; **danger**, confirmed by typing `orders`.
 
     ```sh
-    lifeboat swap orders orders orders_20261121_030000 --keep-as orders_old_20261121_030000
+    lifeboat swap orders orders orders_20261121_030000 --keep-as orders_old_20261121_030000 --keep-until '{{ steps.agree.keep_until }}'
     ```
 
     With stock tools alone:

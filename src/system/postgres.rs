@@ -1,10 +1,14 @@
 //! PostgreSQL: who it is, dumping it, restoring into it, swapping databases. Clients are the server's own programs.
 
+pub mod access;
+mod analyse;
 pub mod clients;
 pub mod cluster;
 pub mod count;
 pub mod databases;
 pub mod dump;
+pub mod kept;
+mod load;
 mod majors;
 pub mod restore;
 pub mod session;

@@ -392,6 +392,7 @@ pub fn dump(job: &str, at: &str, level: Option<Level>) -> Dump {
                 reading("s3", 842_300_000),
             ],
             group: None,
+            access: None,
             tool: "lifeboat 0.1.0".into(),
         },
         proofs: level.map(held).into_iter().collect(),

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::stand::{Case, Told, told};
 
 /// Every subcommand, as DESIGN lists them.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "demo",
     "run",
     "resume",
@@ -33,6 +33,7 @@ const COMMANDS: [&str; 23] = [
     "restore",
     "swap",
     "unswap",
+    "kept",
     "check",
     "doc",
     "status",

@@ -85,7 +85,8 @@ fn every_major_is_dumped_by_its_own_client_inspected_and_restored_into_itself() 
 /// Everything the manifest counts is in the database.
 fn assert_same(engine: &Engine, job: &str, dump: &str, database: &str, rig: &Rig) {
     use lifeboat::run::hands::Hands;
-    let probe = lifeboat::runbook::plan::Probe::Restored { job: job.into(), dump: dump.into(), database: database.into() };
+    let probe =
+        lifeboat::runbook::plan::Probe::Restored { job: job.into(), dump: dump.into(), database: database.into(), tables: Vec::new() };
     let seen = engine.probe(&probe, &rig.cx).unwrap();
     assert!(seen.held, "{dump} in {database}: {}", seen.words);
 }

@@ -55,6 +55,7 @@ fn make_for(
         origin,
         snapshot_at: Timestamp::now(),
         group: None,
+        access: None,
         source,
         store,
         guard: None,

@@ -42,6 +42,7 @@ pub fn manifest(job: &str, object: &str, hours_old: i64) -> Manifest {
         schema: SchemaCount::default(),
         stages: Vec::new(),
         group: None,
+        access: None,
         tool: "lifeboat".into(),
     }
 }
@@ -176,21 +177,20 @@ fn latest_passes_over_what_was_disproven_and_what_comes_from_the_future() {
     verify::record(&proof(&healed, Level::L1, false, 1), &shelf, &healed, &context()).unwrap();
     verify::record(&proof(&healed, Level::L3, true, 2), &shelf, &healed, &context()).unwrap();
     let listing = list(&shelf, Some("app"), &context()).unwrap();
-    let picked = listing.pick(&Selector::parse("latest"), None, None, now()).unwrap();
+    let picked = listing.pick(&Selector::parse("latest").unwrap(), None, None, now()).unwrap();
     assert_eq!(picked.dump.manifest.object, "healed.sql.gz.gpg");
     assert_eq!(picked.dump.proven().unwrap().level, Level::L3);
     assert_eq!(picked.passed_over.len(), 2);
     assert!(picked.passed_over[0].contains("from the future") && picked.passed_over[1].contains("disproven at L1 (cut)"));
     let found = find(&shelf, "bad.sql.gz.gpg", &context()).unwrap();
     assert_eq!(disproven(&found).unwrap().level, Level::L1);
-    // An instant takes the newest that is not later.
-    let at = Selector::parse("2026-03-08T00:00:00Z");
-    assert_eq!(at, Selector::At("2026-03-08T00:00:00Z".parse().unwrap()));
+    // Before an instant: the newest good one.
+    let at = Selector::parse("before:2026-03-08T00:00:00Z").unwrap();
     assert_eq!(listing.pick(&at, None, None, now()).unwrap().dump.manifest.object, "old.sql.gz.gpg");
     // Too old is refused, and says how old.
     let report = listing.pick(&Selector::Latest, None, Some(SignedDuration::from_hours(8)), now()).unwrap_err();
     assert!(report.kind == Kind::Refused && report.message.contains("9h"), "{report}");
-    assert!(listing.pick(&Selector::At(Timestamp::UNIX_EPOCH), None, None, now()).unwrap_err().message.contains("no dump"));
+    assert!(listing.pick(&Selector::Before(Timestamp::UNIX_EPOCH), None, None, now()).unwrap_err().message.contains("no dump"));
 }
 
 // G7, TRAPS 13
@@ -217,6 +217,40 @@ fn latest_passes_over_a_dump_that_shrank_until_a_few_agree() {
     assert_eq!(listing.pick(&Selector::Latest, None, None, now()).unwrap().dump.manifest.object, "o-1.sql.gz.gpg");
 }
 
+// G4: "exactly that dump".
+#[test]
+fn a_time_means_exactly_the_dump_of_that_time_or_an_error_that_tells_its_neighbours() {
+    let shelf = Shelf::default();
+    let taken = |name: &str, at: &str| {
+        let dump = manifest("app", &format!("{name}.sql.gz.gpg"), 1);
+        let id = format!("{:0>16}", hex::encode(name));
+        let dump = Manifest { snapshot_at: at.parse().unwrap(), id, ..dump };
+        place(&shelf, &dump);
+        dump
+    };
+    let first = taken("first", "2026-03-01T03:00:04.5Z");
+    let second = taken("second", "2026-03-02T03:00:09Z");
+    let [twin, other] = [taken("twin", "2026-03-03T03:00:01Z"), taken("other", "2026-03-03T03:00:31Z")];
+    verify::record(&proof(&first, Level::L1, false, 1), &shelf, &first, &context()).unwrap();
+    let listing = list(&shelf, Some("app"), &context()).unwrap();
+    let pick = |text: &str| listing.pick(&Selector::parse(text).unwrap(), None, Some(SignedDuration::from_secs(1)), now());
+    let name = |text: &str| pick(text).unwrap().dump.manifest.object.clone();
+    // As the listing prints it, to the second, in another zone; even one that was disproven, and however old: it was asked for.
+    for text in ["2026-03-01T03:00Z", "2026-03-01T03:00:04Z", "2026-03-01T04:00+01:00", &first.id] {
+        assert_eq!(name(text), first.object, "{text}");
+    }
+    assert_eq!(name("2026-03-03T03:00:31Z"), other.object);
+    let report = pick("2026-03-03T03:00Z").unwrap_err();
+    assert!(report.message.contains("there are 2 dumps of 2026-03-03T03:00Z"), "{report}");
+    assert!(report.to_string().contains(&twin.id) && report.to_string().contains(&other.id), "{report}");
+    let report = pick("2026-03-02T03:01Z").unwrap_err();
+    assert_eq!(report.kind, Kind::Refused);
+    assert_eq!(report.causes[0], format!("the one before it: {} of 2026-03-02T03:00:09Z, id {}", second.object, second.id));
+    assert!(report.causes[1].starts_with(&format!("the one after it: {}", twin.object)), "{report:?}");
+    let report = pick("2025-01-01T00:00Z").unwrap_err();
+    assert!(report.causes.len() == 1 && report.causes[0].contains("after it: first"), "{report:?}");
+}
+
 #[test]
 fn an_unknown_name_tells_its_neighbours() {
     let shelf = Shelf::default();
@@ -226,7 +260,7 @@ fn an_unknown_name_tells_its_neighbours() {
     let listing = list(&shelf, None, &context()).unwrap();
     for report in [
         find(&shelf, "production-202603070001.sql.gz.gpg", &context()).unwrap_err(),
-        listing.pick(&Selector::parse("production-202603070001.sql.gz.gpg"), None, None, now()).unwrap_err(),
+        listing.pick(&Selector::parse("production-202603070001.sql.gz.gpg").unwrap(), None, None, now()).unwrap_err(),
     ] {
         assert_eq!(report.kind, Kind::Refused);
         assert!(report.hints[0].starts_with("there are: production-202603070000.sql.gz.gpg"), "{report:?}");

@@ -92,6 +92,7 @@ fn make(store: &dyn Store, cx: &Context) -> Result<Manifest> {
         origin,
         snapshot_at: Timestamp::now(),
         group: None,
+        access: None,
         source: Box::new(Rows),
         store,
         guard: None,

@@ -4,6 +4,8 @@
 //! to 15), 1.15 (16) and 1.16 (17 and later). It has no trailer: an archive is whole when every entry that announced data has had its block,
 //! every table's rows ended with `\.`, and the last block ended where the bytes did.
 
+pub mod thin;
+
 use std::collections::BTreeMap;
 
 use super::rows::Rows;
@@ -12,6 +14,9 @@ use crate::report::{Report, Result};
 
 /// Most bytes of one entry of the table of contents: what is kept of an archive at any time.
 const ENTRY_LIMIT: usize = 64 << 20;
+
+/// Entries whose SQL is kept: it says which tables hang together.
+const DEFINED: [&[u8]; 2] = [b"FK CONSTRAINT", b"TABLE ATTACH"];
 
 /// Newest archive versions known, all 1.x.
 const VERSIONS: std::ops::RangeInclusive<u8> = 14..=16;
@@ -32,6 +37,27 @@ pub struct Parser {
     announced: BTreeMap<i64, Announced>,
     contents: Contents,
     fed: u64,
+    /// Where the table of contents ended, once it has.
+    contents_end: Option<u64>,
+    /// What the table of contents holds, where somebody wants to know.
+    entries: Option<Vec<Entry>>,
+    /// Whose block of data it is in, or was in last.
+    block: i64,
+}
+
+/// An entry of the table of contents, as far as a restore must tell one from another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// By which blocks of data and other entries mean it.
+    pub id: i64,
+    /// pg_dump's word for what it is: `TABLE DATA`, `FK CONSTRAINT`.
+    pub kind: String,
+    /// The SQL that makes it, of a foreign key or a partition.
+    pub definition: Vec<u8>,
+    /// The table whose rows its block of data holds, as COPY names it.
+    pub table: Option<String>,
+    /// The entries it cannot be without.
+    pub needs: Vec<i64>,
 }
 
 /// What the header says about everything after it.
@@ -85,12 +111,32 @@ struct Announced {
 }
 
 impl Parser {
+    /// One that keeps what is to be known of each entry.
+    pub fn keeping_entries() -> Parser {
+        Parser { entries: Some(Vec::new()), ..Parser::default() }
+    }
+
+    /// How many bytes come before the first block of data; `None` while that is not known.
+    pub fn contents_end(&self) -> Option<u64> {
+        self.contents_end
+    }
+
+    /// What the table of contents holds, in its order; nothing where it was not kept.
+    pub fn entries(&mut self) -> Vec<Entry> {
+        self.entries.take().unwrap_or_default()
+    }
+
     /// The next bytes.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<()> {
         self.fed += bytes.len() as u64;
-        if !matches!(self.stage, Stage::Header | Stage::Contents) {
+        if self.contents_end.is_some() {
             return self.data(bytes);
         }
+        self.contents(bytes)?.map_or(Ok(()), |rest| self.data(&rest))
+    }
+
+    /// The next bytes before the first block of data: what of them comes after it has begun, once it has.
+    fn contents(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
         self.pending.extend_from_slice(bytes);
         let mut used = 0;
         while matches!(self.stage, Stage::Header | Stage::Contents) {
@@ -111,10 +157,11 @@ impl Parser {
         self.pending.drain(..used);
         if matches!(self.stage, Stage::Header | Stage::Contents) {
             let long = self.pending.len() > ENTRY_LIMIT;
-            return if long { Err(wrong("an entry of its table of contents is too long")) } else { Ok(()) };
+            return if long { Err(wrong("an entry of its table of contents is too long")) } else { Ok(None) };
         }
         let rest = std::mem::take(&mut self.pending);
-        self.data(&rest)
+        self.contents_end = Some(self.fed - rest.len() as u64);
+        Ok(Some(rest))
     }
 
     /// No more bytes.
@@ -181,7 +228,10 @@ impl Parser {
             cursor.int()?;
         }
         let [_owner, _with_oids] = [cursor.string()?, cursor.string()?];
-        while cursor.string()?.is_some() {}
+        let mut needs = Vec::new();
+        while let Some(id) = cursor.string()? {
+            needs.extend(std::str::from_utf8(id).ok().and_then(|id| id.parse::<i64>().ok()));
+        }
         cursor.take(1 + self.shape.offset)?;
 
         let definition = definition.unwrap_or_default();
@@ -190,6 +240,12 @@ impl Parser {
             self.contents.schema.large_objects += definition.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u64;
         } else {
             plain::announce(definition, &mut self.contents.schema)?;
+        }
+        if let Some(entries) = &mut self.entries {
+            let kind = kind.unwrap_or_default();
+            let definition = if DEFINED.contains(&kind) { definition.to_vec() } else { Vec::new() };
+            let kind = show(&String::from_utf8_lossy(kind));
+            entries.push(Entry { id, kind, definition, table: copy.and_then(plain::copied_table), needs });
         }
         if has_data {
             let name = |text: Option<&[u8]>| show(&String::from_utf8_lossy(text.unwrap_or_default()));
@@ -208,24 +264,34 @@ impl Parser {
 
     fn data(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            match std::mem::replace(&mut self.stage, Stage::Block) {
-                Stage::Block => {
-                    self.stage = Stage::Id(bytes[0]);
-                    bytes = &bytes[1..];
-                }
-                Stage::Piece(mut filling, left) => {
-                    let (piece, rest) = bytes.split_at(left.min(bytes.len()));
-                    filling.feed(piece)?;
-                    self.stage = if piece.len() == left { Stage::Length(filling) } else { Stage::Piece(filling, left - piece.len()) };
-                    bytes = rest;
-                }
-                stage => match self.int(&mut bytes) {
-                    Some(number) => self.stage = self.numbered(stage, number)?,
-                    None => self.stage = stage,
-                },
-            }
+            let used = self.step(bytes)?;
+            bytes = &bytes[used..];
         }
         Ok(())
+    }
+
+    /// One step through the blocks: how many bytes it used, at least one.
+    fn step(&mut self, bytes: &[u8]) -> Result<usize> {
+        match std::mem::replace(&mut self.stage, Stage::Block) {
+            Stage::Block => {
+                self.stage = Stage::Id(bytes[0]);
+                Ok(1)
+            }
+            Stage::Piece(mut filling, left) => {
+                let piece = &bytes[..left.min(bytes.len())];
+                filling.feed(piece)?;
+                self.stage = if piece.len() == left { Stage::Length(filling) } else { Stage::Piece(filling, left - piece.len()) };
+                Ok(piece.len())
+            }
+            stage => {
+                let mut rest = bytes;
+                match self.int(&mut rest) {
+                    Some(number) => self.stage = self.numbered(stage, number)?,
+                    None => self.stage = stage,
+                }
+                Ok(bytes.len() - rest.len())
+            }
+        }
     }
 
     /// What comes after a number.
@@ -263,6 +329,7 @@ impl Parser {
         if std::mem::replace(&mut entry.seen, true) {
             return Err(wrong(&format!("the data of {} comes twice", entry.what)));
         }
+        self.block = id;
         match kind {
             BLK_BLOBS => Ok(Stage::Object),
             BLK_DATA => Ok(Stage::Length(match entry.table.clone() {

@@ -3,6 +3,8 @@
 //! A small lexer walks over strings, identifiers, dollar quotes and comments, so that nothing inside them is taken for a statement. Of each
 //! statement only the beginning is kept, enough to tell what it is.
 
+pub mod thin;
+
 use memchr::{memchr, memchr2};
 
 use super::rows::Rows;

@@ -28,6 +28,7 @@ fn dump(job: &str, hours: i64, proof: Option<(Level, bool)>) -> Dump {
         },
         snapshot_at: at,
         group: None,
+        access: None,
         started_at: at,
         ended_at: at,
         plain: Digest { bytes: 1000, sha256: String::new() },

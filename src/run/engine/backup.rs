@@ -195,7 +195,7 @@ impl Undertaking<'_> {
             if at > 0 {
                 cx.meters.clear();
             }
-            let order = |source, origin, snapshot_at, format| Order {
+            let order = |source, origin, snapshot_at, format, access| Order {
                 job: &self.job.name,
                 environment,
                 object: &member.object,
@@ -206,6 +206,7 @@ impl Undertaking<'_> {
                 origin,
                 snapshot_at,
                 group: group.clone(),
+                access,
                 source,
                 store: self.store,
                 guard: Some(&guard),
@@ -214,15 +215,16 @@ impl Undertaking<'_> {
                 (None, globals) => {
                     let globals = globals.unwrap_or_default();
                     let source = Globals::of(&self.postgres, self.clients.clone(), self.identity.clone(), globals.role_passwords);
-                    order(Box::new(source), self.origin(&self.identity), self.identity.now, Format::Globals)
+                    order(Box::new(source), self.origin(&self.identity), self.identity.now, Format::Globals, None)
                 }
                 (Some(database), _) => {
-                    let snapshot = snapshots.next().ok_or_else(|| Report::failed(format!("no snapshot of {database}")))?;
+                    let mut snapshot = snapshots.next().ok_or_else(|| Report::failed(format!("no snapshot of {database}")))?;
                     self.same_server(&snapshot.identity)?;
                     let (since, origin) = (snapshot.since, self.origin(&snapshot.identity));
-                    let source: Box<dyn Source> =
-                        Box::new(Dump::of(&self.postgres, layout(self.job.format), self.clients.clone(), snapshot));
-                    order(source, origin, since, self.job.format)
+                    let access = self.job.access.then(|| snapshot.access(cx)).transpose()?;
+                    let dump = Dump::of(&self.postgres, layout(self.job.format), self.clients.clone(), snapshot);
+                    let source: Box<dyn Source> = Box::new(if self.job.access { dump.with_access() } else { dump });
+                    order(source, origin, since, self.job.format, access)
                 }
             };
             match backup::backup(order, cx) {

@@ -10,9 +10,10 @@ use crate::port::{Context, Source, Stream};
 use crate::report::{Report, Result};
 
 /// How the dump is laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
     /// SQL text.
+    #[default]
     Plain,
     /// `-Fc -Z0`: ours to compress.
     Custom,
@@ -24,6 +25,7 @@ pub struct Dump {
     layout: Layout,
     clients: Clients,
     snapshot: Arc<Mutex<Snapshot>>,
+    access: bool,
     /// Who was asked before the start.
     pub identity: Identity,
 }
@@ -42,7 +44,13 @@ impl Dump {
     /// A dump of what a snapshot shows.
     pub fn of(postgres: &Postgres, layout: Layout, clients: Clients, snapshot: Snapshot) -> Dump {
         let identity = snapshot.identity.clone();
-        Dump { postgres: postgres.clone(), layout, clients, snapshot: Arc::new(Mutex::new(snapshot)), identity }
+        Dump { postgres: postgres.clone(), layout, clients, snapshot: Arc::new(Mutex::new(snapshot)), access: false, identity }
+    }
+
+    /// The same with the owners of everything in it, and who may do what with it.
+    #[must_use]
+    pub fn with_access(self) -> Dump {
+        Dump { access: true, ..self }
     }
 
     /// `15.18`, of pg_dump.
@@ -64,7 +72,8 @@ impl Source for Dump {
         }
         let access = Access::to(&self.postgres, cx)?;
         let program = access.aim(self.clients.program("pg_dump"), &self.postgres, &self.identity.database);
-        let program = program.args(["--no-owner", "--no-acl", "--encoding=UTF8"]).arg(format!("--snapshot={}", snapshot.id));
+        let without: &[&str] = if self.access { &[] } else { &["--no-owner", "--no-acl"] };
+        let program = program.args(without).arg("--encoding=UTF8").arg(format!("--snapshot={}", snapshot.id));
         let program = match self.layout {
             Layout::Plain => program.arg("--format=plain"),
             Layout::Custom => program.args(["--format=custom", "--compress=0"]),

@@ -21,10 +21,11 @@ const TIMEOUT: &[u8] = b"SET transaction_timeout = 0;\n";
 const HEAD: usize = 16 << 10;
 
 impl Postgres {
-    /// Whether a dump can be restored here, asked before anything of it is read: `Kind::Refused` where not.
+    /// Whether a dump can be restored here (the versions fit, the roles are there), asked before anything of it is read: `Kind::Refused` where not.
     pub fn can_restore(&self, target: Target<'_>, cx: &Context) -> Result<()> {
         let server = self.identity(&self.settings.maintenance, cx)?;
-        self.clients_for(target, server.major, cx).map(drop)
+        self.clients_for(target, server.major, cx)?;
+        self.missing(target, cx).map(drop)
     }
 
     /// The clients that restore a dump into a server of this major.

@@ -3,6 +3,8 @@
 //! A database being restored carries a mark in its comment. Only a database with that mark is ever dropped here, and only while nobody
 //! holds its advisory lock: a restore that was killed leaves a marked database without a holder, which the next one clears away.
 
+use std::fs::File;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,10 +13,10 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use super::clients::Access;
+use super::access::{self, Missing, create_roles, drop_roles, lacking};
 use super::dump::Layout;
-use super::majors::{needs_trimming, without_timeout};
 use super::{Postgres, explain_sql, identity};
+use crate::port::access::Access;
 use crate::port::{Context, Stream};
 use crate::report::{Report, Result};
 
@@ -23,6 +25,9 @@ pub const UNFINISHED: &str = "lifeboat: being restored";
 
 /// The comment of a database that was restored to the end begins with this.
 pub const RESTORED: &str = "lifeboat: restored";
+
+/// The comment of one that has the rows of some tables only begins with this.
+pub const RESTORED_IN_PART: &str = "lifeboat: restored in part";
 
 /// First key of the advisory lock a restore holds on the database it makes; the second is the name's hash.
 const LOCK_SPACE: i32 = 0x11FE;
@@ -37,7 +42,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is restored, and where to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Target<'a> {
     /// The new database.
     pub into: &'a str,
@@ -49,15 +54,77 @@ pub struct Target<'a> {
     pub client_major: u32,
     /// The major version of the server it was made of.
     pub server_major: u32,
+    /// What an archive holds; without it an archive is restored by one `pg_restore`, one thing after the other.
+    pub contents: Option<Contents<'a>>,
+    /// Who may do what with the dump's database and what is in it, where the dump has owners and rights; where it has none, everything
+    /// belongs to the system's `owner`.
+    pub access: Option<&'a Access>,
+    /// What becomes of roles that are not there.
+    pub missing: Missing,
+    /// The rows of some tables only.
+    pub part: Option<Part<'a>>,
+}
+
+/// How much of a dump is restored, where that is not all of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// So many tables have their rows.
+    pub tables: usize,
+    /// Of so many.
+    pub of: usize,
+    /// So many foreign keys were left out; known when the dump has been read.
+    pub left_out: &'a AtomicUsize,
+}
+
+/// The table of contents of an archive.
+#[derive(Clone, Copy, Debug)]
+pub struct Contents<'a> {
+    /// The archive as far as its first block of data.
+    pub file: &'a File,
+    /// The numbers of the entries that are restored, in their order; all of them where nothing is said.
+    pub wanted: Option<&'a [i64]>,
+    /// Those that come after everything else, in their order.
+    pub last: &'a [i64],
 }
 
 impl Postgres {
     /// Makes the database, restores `stream` into it, analyses it. Whatever fails, the half-made database is gone when this returns.
     pub fn restore(&self, target: Target<'_>, stream: Stream, cx: &Context) -> Result<()> {
         self.can_restore(target, cx)?;
+        let made = self.make_roles(target, cx)?;
+        let restored = self.restore_staged(target, stream, cx);
+        if restored.is_err() && !made.is_empty() {
+            let own = Context::new(cx.runtime.clone());
+            let dropped = own.wait(async { drop_roles(&self.connect(&self.settings.maintenance, &own).await?, &made).await });
+            return restored.map_err(|error| dropped.err().map_or(error.clone(), |left| error.cause(format!("and {left}"))));
+        }
+        restored
+    }
+
+    /// Makes the roles that are missing, where that is wanted; which they were.
+    fn make_roles(&self, target: Target<'_>, cx: &Context) -> Result<Vec<String>> {
+        let missing = self.missing(target, cx)?;
+        if !missing.is_empty() {
+            cx.wait(async { create_roles(&self.connect(&self.settings.maintenance, cx).await?, &missing).await })?;
+            cx.log.say("restore", &format!("made roles without a right to log in: {}", missing.join(", ")));
+        }
+        Ok(missing)
+    }
+
+    /// The roles that the target is given and has not; refused where they are not to be made.
+    pub(super) fn missing(&self, target: Target<'_>, cx: &Context) -> Result<Vec<String>> {
+        let Some(access) = target.access else { return Ok(Vec::new()) };
+        let missing = self.missing_roles(&access.needed(), cx)?;
+        if missing.is_empty() || target.missing == Missing::Created {
+            return Ok(missing);
+        }
+        Err(lacking(target.dump, &missing, &self.describe()))
+    }
+
+    fn restore_staged(&self, target: Target<'_>, stream: Stream, cx: &Context) -> Result<()> {
         let (guard, server_major) = cx.wait(self.create_staged(target, cx))?;
         let restored = self.load(target, server_major, stream, cx).and_then(|()| {
-            cx.check()?;
+            self.analyse(target.into, cx)?;
             cx.wait(self.finish_staged(target, cx))
         });
         if let Err(error) = restored {
@@ -80,6 +147,24 @@ impl Postgres {
             let row = client.query_opt(query, &[&database, &restored_from(dump)]).await.map_err(|error| explain_sql(&error, database))?;
             Ok(row.and_then(|row| row.get(0)).unwrap_or(false))
         })
+    }
+
+    /// Of a database that bears the mark of having the rows of some of that dump's tables: how many foreign keys were left out.
+    pub fn restored_in_part(&self, dump: &str, database: &str, cx: &Context) -> Result<Option<u64>> {
+        cx.wait(async {
+            let client = self.connect(&self.settings.maintenance, cx).await?;
+            let query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1";
+            let row = client.query_opt(query, &[&database]).await.map_err(|error| explain_sql(&error, database))?;
+            Ok(row.and_then(|row| left_out(row.get(0), dump)))
+        })
+    }
+
+    /// Drops a database that bears the mark of having been restored to the end from the dump of that name; any other is `Kind::Refused`.
+    pub fn drop_restored(&self, dump: &str, database: &str, cx: &Context) -> Result<()> {
+        if !self.is_restored_from(dump, database, cx)? {
+            return Err(Report::refused(format!("database {database:?} was not restored from {dump}: it is not dropped here")));
+        }
+        cx.wait(async { drop_database(&self.connect(&self.settings.maintenance, cx).await?, database).await })
     }
 
     /// Drops what killed restores left behind; gives the names.
@@ -106,7 +191,7 @@ impl Postgres {
         }
         self.make_room(&client, target.into).await?;
         drop_database(&client, &unmarked).await?;
-        let owner = self.settings.owner.as_deref().unwrap_or(&self.settings.user);
+        let owner = self.owner_of(target);
         // A database cannot be made with its comment in one go. Until it is marked it bears a name that says whose it is, so that being
         // killed in between leaves nothing that nobody dares to drop.
         let (name, first) = (escape_identifier(target.into), escape_identifier(&unmarked));
@@ -133,6 +218,10 @@ impl Postgres {
             drop_database(&client, &unmarked).await.ok(); // the first failure is the one to tell
             return Err(explain_sql(&error, target.into));
         }
+        if let Err(error) = try_access(&client, target).await {
+            drop_database(&client, target.into).await.ok(); // likewise
+            return Err(error);
+        }
         Ok((client, server.major))
     }
 
@@ -150,48 +239,55 @@ impl Postgres {
         }
     }
 
-    fn load(&self, target: Target<'_>, server_major: u32, stream: Stream, cx: &Context) -> Result<()> {
-        let clients = self.clients_for(target, server_major, cx)?;
-        let access = Access::to(self, cx)?;
-        let owner = self.settings.owner.as_deref().unwrap_or(&self.settings.user);
-        // Not in one transaction: a dump with large objects brings its own COMMIT. What is staged needs none.
-        let psql = || {
-            access
-                .aim(clients.program("psql"), self, target.into)
-                .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null", "--file=-"])
-                .env("PGOPTIONS", format!("-c role={}", escape_option(owner)))
+    /// The mark of a whole database. What was loaded need not have reached the disk when its sessions went on ([`super::load`]); the mark must
+    /// when this returns, and then all of it has: the server writes its log in order, so nothing that came before a commit that is safe is not.
+    async fn finish_staged(&self, target: Target<'_>, cx: &Context) -> Result<()> {
+        let client = self.connect(&self.settings.maintenance, cx).await?;
+        let mark = match target.part {
+            None => format!("{}{}", restored_from(target.dump), Timestamp::now()),
+            Some(part) => in_part(target.dump, part),
         };
-        let own = ["--exit-on-error", "--no-owner", "--no-acl"];
-        let written_by = if target.layout == Layout::Plain { target.client_major } else { clients.major };
-        let trims = needs_trimming(written_by, server_major);
-        match (target.layout, trims) {
-            (Layout::Plain, false) => psql().run_with(stream, cx)?,
-            (Layout::Plain, true) => psql().run_with(without_timeout(stream), cx)?,
-            (Layout::Custom, false) => {
-                let pg_restore = access.aim(clients.program("pg_restore"), self, target.into).args(own);
-                pg_restore.arg("--role").arg(owner).run_with(stream, cx)?
-            }
-            (Layout::Custom, true) => {
-                let sql = clients.program("pg_restore").args(own).arg("--file=-").filter(stream, cx)?;
-                psql().run_with(without_timeout(sql), cx)?
-            }
-        };
-        Ok(())
+        let name = escape_identifier(target.into);
+        // With the mark in one transaction. The rights come last: some settings, such as a read-only default, would have been in the way.
+        let access = target.access.map_or(Ok(String::new()), |access| access::statements(target.into, access))?;
+        let statements =
+            format!("SET synchronous_commit = on; BEGIN; {access} COMMENT ON DATABASE {name} IS {}; COMMIT", escape_literal(&mark));
+        client.batch_execute(&statements).await.map_err(|error| explain_sql(&error, target.into))
     }
 
-    /// Statistics for the planner, and the mark of a whole database.
-    async fn finish_staged(&self, target: Target<'_>, cx: &Context) -> Result<()> {
-        let client = self.connect(target.into, cx).await?;
-        let done = escape_literal(&format!("{}{}", restored_from(target.dump), Timestamp::now()));
-        let name = escape_identifier(target.into);
-        let statements = format!("ANALYZE; COMMENT ON DATABASE {name} IS {done}");
-        client.batch_execute(&statements).await.map_err(|error| explain_sql(&error, target.into))
+    /// Who owns what is restored.
+    pub(super) fn owner_of<'a>(&'a self, target: Target<'a>) -> &'a str {
+        let own = self.settings.owner.as_deref().unwrap_or(&self.settings.user);
+        target.access.map_or(own, |access| &access.owner)
     }
 }
 
 /// What the comment of a database restored from this dump begins with; when follows.
 fn restored_from(dump: &str) -> String {
     format!("{RESTORED} from {dump} at ")
+}
+
+/// The mark of a database that has the rows of some tables only. No database with it is ever taken for a whole one.
+fn in_part(dump: &str, part: Part<'_>) -> String {
+    let Part { tables, of, left_out } = part;
+    let left_out = left_out.load(Ordering::Relaxed);
+    format!("{RESTORED_IN_PART} from {dump} at {}: the rows of {tables} of {of} tables, without {left_out} foreign keys", Timestamp::now())
+}
+
+/// What such a mark says was left out, where it is of this dump.
+fn left_out(comment: &str, dump: &str) -> Option<u64> {
+    let rest = comment.strip_prefix(RESTORED_IN_PART)?.strip_prefix(" from ")?.strip_prefix(dump)?.strip_prefix(" at ")?;
+    rest.split_once(", without ")?.1.split(' ').next()?.parse().ok()
+}
+
+/// Gives the empty database what it is to have, and takes it back: what cannot be given is known before hours of loading.
+async fn try_access(client: &Client, target: Target<'_>) -> Result<()> {
+    let Some(access) = target.access else { return Ok(()) };
+    let statements = access::statements(target.into, access)?;
+    let tried = client.batch_execute(&format!("BEGIN; {statements} ROLLBACK")).await;
+    tried.map_err(|error| {
+        explain_sql(&error, target.into).under(format!("the rights and settings that {} recorded cannot be given here", target.dump))
+    })
 }
 
 async fn unfinished(client: &Client) -> Result<Vec<String>> {
@@ -227,9 +323,4 @@ async fn try_lock(client: &Client, database: &str) -> Result<bool> {
 async fn drop_database(client: &Client, name: &str) -> Result<()> {
     let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", escape_identifier(name));
     client.batch_execute(&statement).await.map_err(|error| explain_sql(&error, name).under(format!("dropping database {name:?}")))
-}
-
-/// A value inside `PGOPTIONS`: spaces and backslashes are escaped by backslashes (libpq, "options").
-fn escape_option(value: &str) -> String {
-    value.chars().flat_map(|c| (c == '\\' || c.is_whitespace()).then_some('\\').into_iter().chain([c])).collect()
 }

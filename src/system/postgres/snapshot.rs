@@ -74,6 +74,11 @@ impl Cut {
 }
 
 impl Snapshot {
+    /// Asks for one `jsonb` within the transaction that holds it.
+    pub(super) fn ask(&mut self, query: &str, cx: &Context) -> Result<Value> {
+        self.session.ask(query, cx)
+    }
+
     /// The connection that holds it is gone: the server has forgotten it.
     pub fn is_lost(&mut self) -> bool {
         self.session.is_over()

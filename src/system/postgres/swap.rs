@@ -29,6 +29,8 @@ pub struct Swap<'a> {
     pub staged: &'a str,
     /// The name the one that has it now gets.
     pub keep_as: &'a str,
+    /// `staged` may have the rows of some tables only.
+    pub partial: bool,
 }
 
 impl Postgres {
@@ -72,6 +74,10 @@ impl Postgres {
         if comment_of(swap.staged).is_some_and(|comment| comment.starts_with(super::restore::UNFINISHED)) {
             return Err(Report::refused(format!("database {:?} was not restored to the end", swap.staged)));
         }
+        if !swap.partial && comment_of(swap.staged).is_some_and(|comment| comment.starts_with(super::restore::RESTORED_IN_PART)) {
+            let words = format!("database {:?} has the rows of some tables only: whoever uses it would miss the others", swap.staged);
+            return Err(Report::refused(words).hint("--partial swaps it all the same (in a runbook: `partial = true`)"));
+        }
         Ok(())
     }
 }
@@ -83,11 +89,16 @@ async fn carried(client: &Client, swap: Swap<'_>) -> Result<String> {
         SELECT format('ALTER DATABASE %I OWNER TO %I', $2::text, pg_get_userbyid(datdba)) FROM live
         UNION ALL SELECT format('ALTER DATABASE %I CONNECTION LIMIT %s', $2::text, datconnlimit) FROM live
         UNION ALL SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', $2::text) FROM live
+        -- What was recorded of the dump's own database and given to the staged one gives way: people know the live one.
+        UNION ALL SELECT DISTINCT format('REVOKE ALL ON DATABASE %I FROM %I CASCADE', $2::text, pg_get_userbyid(grantee))
+          FROM pg_database, aclexplode(datacl) WHERE datname = $2 AND grantee <> 0
         UNION ALL SELECT format('GRANT %s ON DATABASE %I TO %s%s', privilege_type, $2::text,
                                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
                                 CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
           FROM live, aclexplode(coalesce(datacl, acldefault('d', datdba)))
         UNION ALL SELECT format('ALTER DATABASE %I RESET ALL', $2::text) FROM live
+        UNION ALL SELECT format('ALTER ROLE %I IN DATABASE %I RESET ALL', pg_get_userbyid(setrole), $2::text)
+          FROM pg_database staged JOIN pg_db_role_setting ON setdatabase = staged.oid WHERE datname = $2 AND setrole <> 0
         -- What people wrote of the live one; never a mark of ours, by which the new one would be taken for a staged or kept one.
         UNION ALL SELECT format('COMMENT ON DATABASE %I IS %s', $2::text,
                                 coalesce((SELECT quote_literal(words) FROM shobj_description(oid, 'pg_database') AS words

@@ -1,0 +1,170 @@
+//! A plain dump without the rows of some tables, and without what cannot hold then; byte by byte the same otherwise.
+
+use std::io::{self, Read};
+
+use super::{Parser, State};
+use crate::pipeline::chosen::Chosen;
+use crate::port::Stream;
+use crate::report::Result;
+
+/// Bytes read at a time.
+const CHUNK: usize = 64 << 10;
+
+/// Longest statement that is held back until it is known whether it stays: a COPY of 1600 columns fits. A longer one stays.
+const HELD: usize = 512 << 10;
+
+/// What of the stream is wanted.
+pub fn thinned(inner: Stream, chosen: Chosen) -> Stream {
+    let thin = Thin { parser: Parser::default(), chosen, held: Vec::new(), way: Way::Between, out: Vec::new() };
+    Box::new(Thinned { inner, thin, chunk: vec![0; CHUNK], at: 0, ended: false })
+}
+
+struct Thinned {
+    inner: Stream,
+    thin: Thin,
+    chunk: Vec<u8>,
+    /// How much of what is to be given was given.
+    at: usize,
+    ended: bool,
+}
+
+impl Read for Thinned {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.thin.out.len() && !self.ended {
+            self.at = 0;
+            self.thin.out.clear();
+            let count = self.inner.read(&mut self.chunk)?;
+            if count == 0 {
+                self.ended = true;
+                self.thin.end();
+            } else {
+                self.thin.feed(&self.chunk[..count])?;
+            }
+        }
+        let count = (self.thin.out.len() - self.at).min(into.len());
+        into[..count].copy_from_slice(&self.thin.out[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+/// Where in the text it is.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// Between two statements.
+    Between,
+    /// In one that is held back.
+    Held,
+    /// In one that is too long to be held back.
+    Long,
+    /// In rows that are wanted.
+    Rows,
+    /// In rows that are not.
+    Unwanted,
+}
+
+impl Parser {
+    /// Within a statement; what may still become a comment does not count.
+    fn begun(&self) -> bool {
+        let undecided = matches!(self.state, State::Dash | State::Slash | State::Comment(_) | State::Block { .. } | State::Meta);
+        let within = !matches!(self.state, State::Sql) && !undecided && !self.in_rows();
+        !self.statement.is_empty() || within
+    }
+
+    fn in_rows(&self) -> bool {
+        matches!(self.state, State::CopyLine(_) | State::Copy { .. })
+    }
+}
+
+/// The statements of a text, each to its semicolon; comments between them and psql's own commands are none.
+pub fn statements(mut text: &[u8]) -> Result<Vec<String>> {
+    let mut parser = Parser { line_start: true, ..Parser::of_globals() };
+    let (mut found, mut held) = (Vec::new(), Vec::new());
+    while !text.is_empty() {
+        let (taken, rest) = text.split_at(parser.step(text)?);
+        let begun = parser.begun();
+        if begun || !held.is_empty() {
+            held.extend_from_slice(taken);
+        }
+        if !begun && !held.is_empty() {
+            found.push(String::from_utf8_lossy(&std::mem::take(&mut held)).into_owned());
+        }
+        text = rest;
+    }
+    Ok(found)
+}
+
+struct Thin {
+    parser: Parser,
+    chosen: Chosen,
+    held: Vec<u8>,
+    way: Way,
+    out: Vec<u8>,
+}
+
+impl Thin {
+    fn feed(&mut self, mut bytes: &[u8]) -> Result<()> {
+        if self.parser.fed == 0 {
+            self.parser.line_start = true;
+        }
+        self.parser.fed += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let used = self.parser.step(bytes)?;
+            self.took(&bytes[..used]);
+            bytes = &bytes[used..];
+        }
+        Ok(())
+    }
+
+    /// The parser went over these bytes.
+    fn took(&mut self, bytes: &[u8]) {
+        let begun = self.parser.begun();
+        match self.way {
+            Way::Between if begun => {
+                self.way = Way::Held;
+                self.held.extend_from_slice(bytes);
+            }
+            Way::Between | Way::Long | Way::Rows => self.out.extend_from_slice(bytes),
+            Way::Held => self.held.extend_from_slice(bytes),
+            Way::Unwanted => {}
+        }
+        match self.way {
+            Way::Held if !begun => self.decide(),
+            Way::Held if self.held.len() > HELD => {
+                self.out.append(&mut self.held);
+                self.way = Way::Long;
+            }
+            Way::Long if !begun => self.way = self.after(),
+            Way::Rows | Way::Unwanted if !self.parser.in_rows() => self.way = Way::Between,
+            _ => {}
+        }
+    }
+
+    fn after(&self) -> Way {
+        if self.parser.in_rows() { Way::Rows } else { Way::Between }
+    }
+
+    /// The statement that was held back is over.
+    fn decide(&mut self) {
+        self.way = self.after();
+        let stays = if let State::CopyLine(table) = &self.parser.state {
+            self.chosen.takes(table)
+        } else {
+            self.chosen.learn(&self.held);
+            !self.chosen.drops(&self.held)
+        };
+        if stays {
+            self.out.append(&mut self.held);
+        } else {
+            self.held.clear();
+            if self.way == Way::Rows {
+                self.way = Way::Unwanted;
+            }
+        }
+    }
+
+    /// The end of the text: what is held back belongs to it.
+    fn end(&mut self) {
+        self.out.append(&mut self.held);
+    }
+}

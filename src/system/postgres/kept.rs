@@ -1,0 +1,153 @@
+//! Databases that a swap put aside: what they are, since when, until when they are to be kept; and dropping one, which nothing does by itself.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use postgres_protocol::escape::escape_identifier;
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+use super::{Postgres, explain_sql};
+use crate::port::Context;
+use crate::report::{Explain, Report, Result};
+
+/// The comment of a database that was put aside begins with this; what follows is a [`Mark`] in JSON, so that no name can be taken for a date,
+/// or `until`, a day and whatever a runbook writes after it.
+const KEPT: &str = "lifeboat: kept ";
+
+/// What was written before there were dates.
+const WITHOUT_DATE: &str = "lifeboat: was ";
+
+/// What is written on a database that is put aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The name it had.
+    pub was: String,
+    /// When another one took it.
+    pub since: Timestamp,
+    /// It is not dropped before that day (UTC).
+    pub until: Date,
+    /// The database that took its name, as that was called before.
+    pub replaced_by: String,
+    /// It had the name only between a swap and its undoing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken_back: bool,
+}
+
+/// A database that was put aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// What it is called now.
+    pub name: String,
+    /// Bytes on disk.
+    pub size: u64,
+    /// It is not dropped before that day (UTC); nothing where nobody wrote one down.
+    pub until: Option<Date>,
+    /// What the swap wrote on it; nothing where somebody else did.
+    pub mark: Option<Mark>,
+    /// All that is written on it.
+    pub comment: String,
+}
+
+impl Mark {
+    /// As a comment.
+    pub fn comment(&self) -> Result<String> {
+        Ok(format!("{KEPT}{}", serde_json::to_string(self).explain(|| "marking a database as kept".into())?))
+    }
+}
+
+/// What a comment says, where it is one of ours: the day, and the mark.
+fn read(comment: &str) -> Option<(Option<Date>, Option<Mark>)> {
+    let Some(rest) = comment.strip_prefix(KEPT) else { return comment.starts_with(WITHOUT_DATE).then_some((None, None)) };
+    if let Ok(mark) = serde_json::from_str::<Mark>(rest) {
+        return Some((Some(mark.until), Some(mark)));
+    }
+    let day = rest.strip_prefix("until ").and_then(|rest| rest.get(..10)).and_then(|day| day.parse().ok());
+    Some((day, None))
+}
+
+impl Postgres {
+    /// Every database on the server that was put aside, by name.
+    pub fn kept(&self, cx: &Context) -> Result<Vec<Kept>> {
+        cx.wait(async {
+            let client = self.connect(&self.settings.maintenance, cx).await?;
+            let query = "SELECT datname::text, coalesce(shobj_description(oid, 'pg_database'), ''), pg_database_size(oid) \
+                         FROM pg_database WHERE NOT datistemplate ORDER BY datname";
+            let rows = client.query(query, &[]).await.map_err(|error| explain_sql(&error, ""))?;
+            let kept = rows.iter().filter_map(|row| {
+                let comment: String = row.get(1);
+                let (until, mark) = read(&comment)?;
+                Some(Kept { name: row.get(0), size: u64::try_from(row.get::<_, i64>(2)).unwrap_or_default(), until, mark, comment })
+            });
+            Ok(kept.collect())
+        })
+    }
+
+    /// Whether this database may be dropped now: it bears our mark, it is not the one that users know, and its day has come; `early` does
+    /// without the day. `Kind::Refused` where not.
+    pub fn may_drop_kept(&self, name: &str, early: bool, now: Timestamp, cx: &Context) -> Result<()> {
+        cx.wait(async {
+            let client = self.connect(&self.settings.maintenance, cx).await?;
+            self.judge(&client, name, early, now).await
+        })
+    }
+
+    /// Drops a database that was put aside, if it may be ([`Postgres::may_drop_kept`]) and nobody is connected to it.
+    pub fn drop_kept(&self, name: &str, early: bool, now: Timestamp, cx: &Context) -> Result<()> {
+        cx.wait(async {
+            let client = self.connect(&self.settings.maintenance, cx).await?;
+            self.judge(&client, name, early, now).await?;
+            // Without FORCE: who is connected to it still needs it.
+            let statement = format!("DROP DATABASE {}", escape_identifier(name));
+            client.batch_execute(&statement).await.map_err(|error| explain_sql(&error, name).under(format!("dropping database {name:?}")))
+        })
+    }
+
+    async fn judge(&self, client: &Client, name: &str, early: bool, now: Timestamp) -> Result<()> {
+        let query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1";
+        let row = client.query_opt(query, &[&name]).await.map_err(|error| explain_sql(&error, name))?;
+        let missing = || Report::refused(format!("there is no database {name:?} on {}", self.describe())).hint("lifeboat kept");
+        let row = row.ok_or_else(missing)?;
+        let live = name == self.settings.database || name == self.settings.maintenance;
+        let Some((until, _)) = read(row.get(0)).filter(|_| !live) else {
+            let words = if live { "is in use" } else { "was not put aside by a swap" };
+            return Err(Report::refused(format!("database {name:?} {words}: it is not dropped here")).hint("lifeboat kept"));
+        };
+        let today = now.to_zoned(TimeZone::UTC).date();
+        let words = match until {
+            _ if early => return Ok(()),
+            Some(until) if today >= until => return Ok(()),
+            Some(until) => format!("database {name:?} is to be kept until {until}"),
+            None => format!("nobody wrote down until when database {name:?} is to be kept"),
+        };
+        Err(Report::refused(words).hint(format!("lifeboat kept drop {} --early", shell_words::quote(name))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_says_what_it_said_whatever_the_names_are() {
+        let odd = r#"x until 2020-01-01"; kept {"was":"y"}"#;
+        let mark = Mark {
+            was: odd.into(),
+            since: "2026-11-21T03:00:00Z".parse().unwrap(),
+            until: "2026-11-28".parse().unwrap(),
+            replaced_by: odd.into(),
+            taken_back: false,
+        };
+        let comment = mark.comment().unwrap();
+        assert!(comment.starts_with(super::super::databases::MARK));
+        assert_eq!(read(&comment), Some((Some(mark.until), Some(mark))));
+        assert_eq!(read("lifeboat: was orders until 2026-11-21; kept"), Some((None, None)));
+        assert_eq!(read("lifeboat: kept {"), Some((None, None)), "ours, and no date");
+        // What the shipped runbook writes.
+        let day = "2026-11-28".parse().unwrap();
+        assert_eq!(read("lifeboat: kept until 2026-11-28, replaced in service-rename-20261121"), Some((Some(day), None)));
+        for other in ["", "The shop", "lifeboat: restored from x at y", "lifeboat: being restored"] {
+            assert_eq!(read(other), None);
+        }
+    }
+}
