@@ -7,11 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
+use super::proof::demands;
 use super::retention::retention;
 use crate::pipeline::lease::record::{LENGTH, LONGEST};
-use crate::pipeline::manifest::{Compression, Format, ending};
+use crate::pipeline::manifest::{Compression, Format, Level, ending};
 use crate::pipeline::retention::Policy;
 use crate::report::written::{Fields, FromToml, Value};
+use crate::system::postgres::assertion::Assertion;
 use crate::system::postgres::databases::{Selection, is_pattern, means};
 
 /// A lease shorter than this would be lost by a store that is slow for a moment.
@@ -46,6 +48,10 @@ pub struct Job {
     pub naming: Naming,
     /// A newest good dump older than this is an alarm.
     pub max_age: Option<SignedDuration>,
+    /// How far each dump is proven in the run that makes it; not at all where nothing is said.
+    pub prove: Option<Level>,
+    /// What must hold of the data for L6.
+    pub asserts: Vec<Assertion>,
     /// How long its dumps stay; for ever where none is given.
     pub retention: Option<Policy>,
     /// How long the lease on its database holds when nobody renews it.
@@ -244,6 +250,7 @@ pub(super) fn job(name: String, fields: &mut Fields<'_>) -> Option<(Job, Uses)> 
     let naming = fields.take("name").and_then(|value| naming(&value, ending, grouped)).unwrap_or_else(|| Naming::standard(ending, grouped));
     let databases = databases.map(|(_, selection)| selection.unwrap_or_default());
     let max_age = fields.optional("max_age");
+    let (prove, asserts) = demands(fields);
     let retention = fields.take("retention").and_then(|value| retention(&value));
     let lease = fields.take("lease").and_then(|value| lease(&value)).unwrap_or(LENGTH);
     let uses = Uses { system: system?, store: store?, keys: keys? };
@@ -261,6 +268,8 @@ pub(super) fn job(name: String, fields: &mut Fields<'_>) -> Option<(Job, Uses)> 
         globals,
         naming,
         max_age,
+        prove,
+        asserts,
         retention,
         lease,
     };

@@ -1,6 +1,7 @@
 //! The hands of this house: actions and probes carried out by the systems, stores and the pipeline that the configuration names.
 
 mod backup;
+mod prove;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use crate::pipeline::catalogue::{self, Listing, Selector};
 use crate::pipeline::manifest::{Dump, Format, Level, Manifest};
 use crate::pipeline::openpgp::SecretKey;
 use crate::pipeline::{restore, verify};
-use crate::port::{Context, Notifier, Store};
+use crate::port::{Context, Notifier, Store, Stream};
 use crate::report::{Explain, Kind, Report, Result};
 use crate::runbook::plan::{Action, Check, Expect, Poll, Probe, Request, Work};
 use crate::store::post::Post;
@@ -80,6 +81,12 @@ impl Engine {
         }
         Err(Report::refused(format!("{name} belongs to the job {}, not to {}", dump.manifest.job, job.name))
             .hint(format!("lifeboat dumps {}", job.name)))
+    }
+
+    /// The plain bytes of a dump; what their end promises, [`restore::open`] says.
+    pub fn read(&self, job: &str, manifest: &Manifest, cx: &Context) -> Result<Stream> {
+        let job = self.inventory.job(job)?;
+        restore::open(manifest, &*self.store(job, cx)?, &self.secret_key(job, cx)?, cx)
     }
 
     /// The private key that opens a job's dumps.
@@ -163,12 +170,10 @@ impl Engine {
 
     /// Proves a dump up to a level and keeps the record.
     pub fn verify(&self, job: &str, dump: &str, level: u8, cx: &Context) -> Result<Outputs> {
-        let level = Level::from_number(level).ok_or_else(|| Report::usage(format!("there is no proof level L{level}")).hint("L0 to L4"))?;
+        let level = Level::from_number(level).ok_or_else(|| Report::usage(format!("there is no proof level L{level}")).hint("L0 to L6"))?;
         let job = self.inventory.job(job)?;
-        let store = self.store(job, cx)?;
         let dump = self.dump(&job.name, dump, cx)?;
-        let key = if level >= Level::L2 { Some(self.secret_key(job, cx)?) } else { None };
-        verify::prove(&dump.manifest, &*store, key.as_ref(), level, cx)?;
+        self.prove(job, &dump.manifest, level, cx)?;
         Ok(outputs([("level", level.to_string())]))
     }
 

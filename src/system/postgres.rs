@@ -1,5 +1,6 @@
 //! PostgreSQL: who it is, dumping it, restoring into it, swapping databases. Clients are the server's own programs.
 
+pub mod assertion;
 pub mod clients;
 pub mod cluster;
 pub mod count;
@@ -11,6 +12,7 @@ pub mod session;
 pub mod snapshot;
 pub mod swap;
 mod through;
+pub mod throwaway;
 
 use std::path::PathBuf;
 use std::time::Duration;
