@@ -140,10 +140,11 @@ impl Witness for Outline {
     }
 }
 
-/// Neither a setting of the session nor data of a sequence.
+/// Neither a setting of the session, nor data of sequences and large objects, nor the database itself, which only archives speak of.
 fn is_schema(text: &str) -> bool {
-    let word = |start: &str| text.starts_with(start);
-    !(text.is_empty() || word("SET ") || word("SELECT pg_catalog.set") || word("SELECT pg_catalog.lo") || word("BEGIN") || word("COMMIT"))
+    const OTHERS: [&str; 7] =
+        ["SET ", "SELECT pg_catalog.set", "SELECT pg_catalog.lo", "BEGIN", "COMMIT", "CREATE DATABASE ", "ALTER DATABASE "];
+    !text.is_empty() && !OTHERS.iter().any(|start| text.starts_with(start))
 }
 
 /// `CREATE TABLE name (…)`: the name and the columns. A table of a type or a partition that is declared as one has no columns of its own.
