@@ -169,22 +169,6 @@ impl Bench {
         drain(Box::new(Encrypt::to(&recipients)).wrap(stream(bytes), self.cx()).unwrap()).unwrap()
     }
 
-    /// What stock gpg makes of it.
-    fn gpg(&self, args: &[&str], bytes: &[u8]) -> Vec<u8> {
-        let home = tempfile::Builder::new().prefix("lbc").tempdir_in("/tmp").unwrap();
-        fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        let mut gpg = Command::new("gpg");
-        gpg.arg("--homedir").arg(home.path()).args(["--batch", "--quiet", "--yes", "--pinentry-mode", "loopback"]).args(args);
-        let mut child = gpg.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let (mut stdin, bytes) = (child.stdin.take().unwrap(), bytes.to_vec());
-        let fed = std::thread::spawn(move || stdin.write_all(&bytes));
-        let mut out = Vec::new();
-        child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
-        assert!(child.wait().unwrap().success() && fed.join().unwrap().is_ok());
-        Command::new("gpgconf").arg("--homedir").arg(home.path()).args(["--kill", "all"]).status().unwrap();
-        out
-    }
-
     /// The plain dump was such when it came to the pipeline: every hash agrees with it, only what was counted does not.
     fn remade(&self, dump: &Dump, plain: &[u8]) -> Broken {
         let manifest = Manifest { plain: digest(plain), ..dump.manifest.clone() };
@@ -199,6 +183,22 @@ impl Bench {
     fn unpacked(&self, dump: &Dump) -> Vec<u8> {
         self.packed(&dump.plain, dump.manifest.compression)
     }
+}
+
+/// What stock gpg makes of it.
+fn gpg(args: &[&str], bytes: &[u8]) -> Vec<u8> {
+    let home = tempfile::Builder::new().prefix("lbc").tempdir_in("/tmp").unwrap();
+    fs::set_permissions(home.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let mut gpg = Command::new("gpg");
+    gpg.arg("--homedir").arg(home.path()).args(["--batch", "--quiet", "--yes", "--pinentry-mode", "loopback"]).args(args);
+    let mut child = gpg.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let (mut stdin, bytes) = (child.stdin.take().unwrap(), bytes.to_vec());
+    let fed = std::thread::spawn(move || stdin.write_all(&bytes));
+    let mut out = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+    assert!(child.wait().unwrap().success() && fed.join().unwrap().is_ok());
+    Command::new("gpgconf").arg("--homedir").arg(home.path()).args(["--kill", "all"]).status().unwrap();
+    out
 }
 
 /// The object was such when its hash was taken.
@@ -258,7 +258,7 @@ const CASES: &[Case] = &[
         make: |bench, dump| {
             let key = keys(bench.cx()).public.display().to_string();
             let args = ["--trust-model", "always", "--recipient-file", &key, "--compress-algo", "zlib", "--encrypt"];
-            sealed(dump.manifest.clone(), bench.gpg(&args, &bench.unpacked(dump)))
+            sealed(dump.manifest.clone(), gpg(&args, &bench.unpacked(dump)))
         },
     },
     Case { name: "the object is gone", how: "removed from the store", of: ONE, make: |_, dump| Broken(dump.manifest.clone(), None) },
@@ -350,7 +350,7 @@ const CASES: &[Case] = &[
         name: "encrypted with a passphrase",
         how: "gpg --symmetric instead of the key",
         of: ONE,
-        make: |bench, dump| sealed(dump.manifest.clone(), bench.gpg(&["--passphrase", "x", "--symmetric"], &bench.unpacked(dump))),
+        make: |bench, dump| sealed(dump.manifest.clone(), gpg(&["--passphrase", "x", "--symmetric"], &bench.unpacked(dump))),
     },
     Case {
         name: "not encrypted",

@@ -83,6 +83,10 @@ fn the_seeds_are_what_pg_dump_writes() {
     }
 }
 
+fn byte(dice: &mut Dice) -> u8 {
+    u8::try_from(dice.below(256)).unwrap()
+}
+
 /// Something done to the bytes of a dump.
 fn mutated(dice: &mut Dice, seed: &[u8], other: &[u8]) -> Vec<u8> {
     const NUMBERS: [&[u8]; 7] =
@@ -109,13 +113,13 @@ fn mutated(dice: &mut Dice, seed: &[u8], other: &[u8]) -> Vec<u8> {
         let end = (at + size).min(bytes.len());
         match dice.below(9) {
             0 if !bytes.is_empty() => bytes[at] ^= 1 << dice.below(8),
-            1 if !bytes.is_empty() => bytes[at] = dice.below(256) as u8,
+            1 if !bytes.is_empty() => bytes[at] = byte(dice),
             2 => drop(bytes.drain(at.min(end)..end)),
             3 => {
                 let piece = bytes[at.min(end)..end].to_vec();
                 bytes.splice(at..at, piece);
             }
-            4 => drop(bytes.splice(at..at, (0..size).map(|_| dice.below(256) as u8).collect::<Vec<u8>>())),
+            4 => drop(bytes.splice(at..at, (0..size).map(|_| byte(dice)).collect::<Vec<u8>>())),
             5 => drop(bytes.splice(at..at, dice.one_of(&WORDS).to_vec())),
             6 if at + 4 <= bytes.len() => bytes[at..at + 4].copy_from_slice(dice.one_of(&NUMBERS)),
             7 => bytes.truncate(at),
@@ -182,7 +186,7 @@ fn nothing_is_whole_that_lacks_an_end_or_goes_on_after_it() {
             }
             for _ in 0..2000 {
                 let size = 1 + usize::try_from(dice.below(200)).unwrap();
-                let mut more: Vec<u8> = (0..size).map(|_| dice.below(256) as u8).collect();
+                let mut more: Vec<u8> = (0..size).map(|_| byte(&mut dice)).collect();
                 more[0] = b'a' + u8::try_from(dice.below(26)).unwrap();
                 let longer = [&bytes[..], &more].concat();
                 assert!(parse(format, &longer, 1 << 16).is_err(), "{folder} with {more:?} after it");

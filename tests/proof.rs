@@ -264,12 +264,12 @@ fn underway(rig: &Rig, object: &str) -> Underway {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
     command.env("HOME", rig.dir.path()).args(["verify", object, "--level", "L5", "--config"]).arg(&rig.config);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_mins(1);
     loop {
         assert!(child.try_wait().unwrap().is_none(), "it ended before its server was seen");
         assert!(Instant::now() < until, "no server came up");
-        let lock = fs::read_dir(place(rig)).unwrap().map(|entry| entry.unwrap().path().join("pg/data/postmaster.pid"));
-        let id = lock.filter_map(|path| fs::read_to_string(path).ok()?.lines().next()?.trim().parse().ok()).next();
+        let mut lock = fs::read_dir(place(rig)).unwrap().map(|entry| entry.unwrap().path().join("pg/data/postmaster.pid"));
+        let id = lock.find_map(|path| fs::read_to_string(path).ok()?.lines().next()?.trim().parse().ok());
         match id {
             Some(server) => return Underway { child, server },
             None => std::thread::sleep(Duration::from_millis(1)),

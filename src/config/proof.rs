@@ -25,11 +25,11 @@ impl Proving {
     }
 }
 
-pub(super) fn proving(fields: &mut Fields<'_>, reading: &Reading) -> Option<Proving> {
+pub(super) fn proving(fields: &mut Fields<'_>, reading: &Reading) -> Proving {
     let path = fields.take("path").and_then(|value| reading.path(&value));
     let bin = fields.take("bin").and_then(|value| directories(&value, reading)).unwrap_or_default();
     let settings = fields.take("settings").and_then(|value| settings(&value)).unwrap_or_default();
-    Some(Proving { path, bin, settings })
+    Proving { path, bin, settings }
 }
 
 /// One directory or several.

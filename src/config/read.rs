@@ -40,7 +40,7 @@ fn all(fields: &mut Fields<'_>, reading: &Reading, path: PathBuf) -> Option<Inve
     let keys = named(fields, "key", |name, fields| key(name, fields, reading));
     let channels = named(fields, "channel", |_, fields| channel(fields, reading));
     let jobs = named(fields, "job", job);
-    let proving = fields.take("proof").and_then(|value| value.table(|fields| proving(fields, reading))).unwrap_or_default();
+    let proving = fields.take("proof").and_then(|value| value.table(|fields| Some(proving(fields, reading)))).unwrap_or_default();
     let mut directory =
         |table: &str| fields.take(table).and_then(|value| value.table(|fields| fields.must("path").and_then(|value| reading.path(&value))));
     let (runs, runbooks) = (directory("runs"), directory("runbooks"));

@@ -127,7 +127,9 @@ mod tests {
             columns.iter().map(|(name, kind)| Column { name: (*name).into(), kind: (*kind).into() }).collect::<Vec<_>>()
         };
         let tables = tables.iter().map(|(name, own)| ((*name).to_owned(), columns(own))).collect();
-        Outline { tables, statements: statements.into(), ..Outline::of(Wish::default()) }
+        let mut outline = Outline::of(Wish::default());
+        (outline.tables, outline.statements) = (tables, statements.into());
+        outline
     }
 
     #[test]

@@ -225,11 +225,10 @@ impl Walk {
     fn step(&mut self, byte: u8) {
         match (self.quote, byte) {
             (Some(quote), byte) if byte == quote => self.quote = None,
-            (Some(_), _) => {}
             (None, b'\'' | b'"') => self.quote = Some(byte),
             (None, b'(' | b'[') => self.depth += 1,
             (None, b')' | b']') => self.depth -= 1,
-            (None, _) => {}
+            _ => {}
         }
     }
 
@@ -294,7 +293,7 @@ mod tests {
     use super::*;
     use crate::pipeline::inspect::plain::Parser;
 
-    fn look(body: &str, wish: Wish) -> Outline {
+    fn look(body: &str, wish: &Wish) -> Outline {
         let text = format!("--\n-- PostgreSQL database dump\n--\n\n\\restrict x\n\n{body}\n--\n-- PostgreSQL database dump complete\n--\n");
         let seen: Vec<Outline> = [1, 3, 7, text.len()]
             .into_iter()
@@ -318,7 +317,7 @@ mod tests {
 
     #[test]
     fn columns_are_told_with_the_types_they_were_declared_with() {
-        let outline = look(TABLE, Wish::default());
+        let outline = look(TABLE, &Wish::default());
         let columns: Vec<String> = outline.tables["public.t"].iter().map(|column| format!("{}: {}", column.name, column.kind)).collect();
         let expected = [
             "id: integer",
@@ -333,7 +332,7 @@ mod tests {
     #[test]
     fn the_first_rows_of_a_table_are_read_and_then_no_more() {
         let wish = |most| Wish { rows: Some(("public.t".into(), most)), statements: false };
-        let outline = look(TABLE, wish(2));
+        let outline = look(TABLE, &wish(2));
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(
             outline.columns.iter().map(|column| column.kind.as_str()).collect::<Vec<_>>().len(),
@@ -345,9 +344,9 @@ mod tests {
             [vec![text("1"), text("one\ttab"), None, text("{1.00}")], vec![text("2"), text("\\N\n"), text("2026-01-01 00:00:00"), None]];
         assert_eq!(outline.rows, expected);
         assert!(outline.is_done());
-        assert_eq!(look(TABLE, wish(9)).rows.len(), 3);
-        assert!(look(TABLE, wish(9)).is_done(), "there are no more");
-        assert!(!look("", wish(9)).is_done());
+        assert_eq!(look(TABLE, &wish(9)).rows.len(), 3);
+        assert!(look(TABLE, &wish(9)).is_done(), "there are no more");
+        assert!(!look("", &wish(9)).is_done());
     }
 
     #[test]
@@ -369,7 +368,7 @@ mod tests {
             "SET client_encoding = 'UTF8';\nSELECT pg_catalog.set_config('search_path', '', false);\n-- a comment\nCREATE TABLE public.t (\n    id integer\n);\n\n\
              CREATE FUNCTION public.f() RETURNS void LANGUAGE sql AS $$\n-- inside; stays\nSELECT 1;\n$$;\n\
              SELECT pg_catalog.setval('public.s', 7, true);\nCOPY public.t (id) FROM stdin;\n1\n\\.\n",
-            Wish { rows: None, statements: true },
+            &Wish { rows: None, statements: true },
         );
         let expected = "CREATE TABLE public.t (\n    id integer\n);\nCREATE FUNCTION public.f() RETURNS void LANGUAGE sql AS $$\n-- inside; stays\nSELECT 1;\n$$;\n";
         assert_eq!(outline.statements, expected);

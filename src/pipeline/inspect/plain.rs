@@ -38,10 +38,16 @@ pub struct Parser {
     fed: u64,
     /// It is the work of pg_dumpall.
     globals: bool,
-    /// A statement ended with the last step.
-    ended: bool,
+    reading: Reading,
+}
+
+/// What a witness is shown next.
+#[derive(Debug, Default)]
+struct Reading {
     /// The statement so far, as it is written: only where a witness reads it.
     text: Vec<u8>,
+    /// It ended with the last step.
+    ended: bool,
 }
 
 #[derive(Debug, Default)]
@@ -110,12 +116,12 @@ impl Parser {
             if !matches!(self.state, State::Copy { .. }) {
                 witness.end_of_rows();
             }
-        } else if std::mem::take(&mut self.ended) {
-            witness.statement(without_comments(&self.text));
-            self.text.clear();
+        } else if std::mem::take(&mut self.reading.ended) {
+            witness.statement(without_comments(&self.reading.text));
+            self.reading.text.clear();
         } else if !matches!(self.state, State::CopyLine(_) | State::Copy { .. }) {
-            let room = STATEMENT.saturating_sub(self.text.len());
-            self.text.extend_from_slice(&used[..used.len().min(room)]);
+            let room = STATEMENT.saturating_sub(self.reading.text.len());
+            self.reading.text.extend_from_slice(&used[..used.len().min(room)]);
         }
     }
 
@@ -277,7 +283,7 @@ impl Parser {
         };
         statement.count(&mut self.contents.schema);
         self.contents.unvalidated += u64::from(statement.adds_unvalidated());
-        self.ended = true;
+        self.reading.ended = true;
     }
 }
 

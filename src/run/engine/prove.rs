@@ -86,7 +86,7 @@ impl Engine {
         let server = self.throwaway(job, manifest, cx).map_err(cannot)?;
         cx.log.say("proof", &format!("{} goes into a throwaway PostgreSQL {}", manifest.object, server.version()));
         let disproof = match restored(manifest, store, key, &server, cx) {
-            Ok(seen) => self.examine(job, manifest, &seen, server.postgres(), level, cx).map_err(cannot)?,
+            Ok(seen) => examine(job, manifest, &seen, server.postgres(), level, cx).map_err(cannot)?,
             Err(report) => Some(blame(report, manifest, store, key, &server, cx).map_err(cannot)?),
         };
         let asserted = || job.asserts.iter().map(|assertion| assertion.title.clone()).collect();
@@ -113,34 +113,6 @@ impl Engine {
             settings: &proving.settings,
         };
         Throwaway::start(wanted, cx)
-    }
-
-    /// Everything counted is there, nothing in it is unproven, and what the job asserts holds.
-    fn examine(
-        &self,
-        job: &Job,
-        manifest: &Manifest,
-        seen: &Seen,
-        postgres: &Postgres,
-        level: Level,
-        cx: &Context,
-    ) -> Result<Option<Disproof>> {
-        let mut found = differences(manifest, &postgres.count(RESTORED, cx)?);
-        let announced = seen.contents().map_or(0, |contents| contents.unvalidated);
-        found.extend(unsound(&postgres.soundness(RESTORED, cx)?, announced));
-        if !found.is_empty() {
-            return Ok(Some((Level::L5, told(&found))));
-        }
-        if level < Level::L6 {
-            return Ok(None);
-        }
-        let mut failing = Vec::new();
-        for assertion in &job.asserts {
-            if let Some(why) = postgres.assert(RESTORED, assertion, cx)? {
-                failing.push(format!("{}: {why}", assertion.title));
-            }
-        }
-        Ok((!failing.is_empty()).then(|| (Level::L6, told(&failing))))
     }
 }
 
@@ -173,6 +145,26 @@ fn restored(manifest: &Manifest, store: &dyn Store, key: &SecretKey, server: &Th
     let (stream, seen) = restore::open_counted(manifest, store, key, cx)?;
     server.postgres().restore(target, stream, cx)?;
     Ok(seen)
+}
+
+/// Everything counted is there, nothing in it is unproven, and what the job asserts holds.
+fn examine(job: &Job, manifest: &Manifest, seen: &Seen, postgres: &Postgres, level: Level, cx: &Context) -> Result<Option<Disproof>> {
+    let mut found = differences(manifest, &postgres.count(RESTORED, cx)?);
+    let announced = seen.contents().map_or(0, |contents| contents.unvalidated);
+    found.extend(unsound(&postgres.soundness(RESTORED, cx)?, announced));
+    if !found.is_empty() {
+        return Ok(Some((Level::L5, told(&found))));
+    }
+    if level < Level::L6 {
+        return Ok(None);
+    }
+    let mut failing = Vec::new();
+    for assertion in &job.asserts {
+        if let Some(why) = postgres.assert(RESTORED, assertion, cx)? {
+            failing.push(format!("{}: {why}", assertion.title));
+        }
+    }
+    Ok((!failing.is_empty()).then(|| (Level::L6, told(&failing))))
 }
 
 /// Why a restore failed. A dump that is damaged lower down fails in a server's odd words or not at all, so it is read alone first; what only a
