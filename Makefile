@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test bench soak peers lint install
+.PHONY: help demo test bench soak peers fuzz lint install
 
 help:
 	@echo "make demo   a drill in a box: a real restore of a throwaway production, on this machine"
@@ -10,6 +10,7 @@ help:
 	@echo "make bench  how fast backups are, against stock tools, on this machine"
 	@echo "make soak   1000 random backups under kills and faults; everything published is restored and counted"
 	@echo "make peers  the store's tests on Garage too; builds it once, which takes some minutes"
+	@echo "make fuzz   what reads hostile bytes, given what nobody has thought of; wants nightly Rust and cargo-fuzz"
 	@echo "make lint   formatting and lints, as .ci/run checks them"
 
 install:
@@ -38,6 +39,18 @@ LIFEBOAT_GARAGE ?= $(CURDIR)/target/peers/bin/garage
 peers: install
 	@test -x $(LIFEBOAT_GARAGE) || $(CARGO) install garage --version $(GARAGE_VERSION) --locked --root target/peers --target-dir target/peers/build
 	LIFEBOAT_GARAGE=$(LIFEBOAT_GARAGE) $(CARGO) test --locked --test suite -- --ignored garage
+
+# FUZZ_SECONDS=600 for longer. The test suite does the same with a seed, on stable Rust: tests/fuzz.rs.
+FUZZ_SECONDS ?= 60
+
+fuzz: install
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing; type: cargo install cargo-fuzz" >&2; exit 2; }
+	@cargo +nightly --version >/dev/null 2>&1 || { echo "nightly Rust is missing; type: rustup toolchain install nightly" >&2; exit 2; }
+	@for target in plain custom manifest retention; do \
+		mkdir -p fuzz/corpus/$$target; \
+		cp -n fuzz/seeds/$$target/* fuzz/corpus/$$target/ 2>/dev/null; \
+		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -malloc_limit_mb=256 || exit 1; \
+	done
 
 lint: install
 	$(CARGO) fmt --check

@@ -5,11 +5,13 @@
 mod backup;
 mod check;
 mod demo;
+mod diff;
 mod doc;
 mod dumps;
 mod home;
 mod kept;
 mod lease;
+mod peek;
 mod plain;
 mod print;
 mod prune;
@@ -19,6 +21,7 @@ mod schema;
 mod swap;
 mod sweep;
 mod ticket;
+mod verify;
 mod walk;
 mod world;
 
@@ -44,7 +47,8 @@ struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done and proven · 1 failed · 2 wrong usage or config · 3 refused or proof failed
-            4 cancelled · 5 parked, waiting for a person · 75 busy, another holds the lock
+            4 cancelled · 5 parked, waiting for a person · 10 the dumps differ (lifeboat diff)
+            75 busy, another holds the lock
 
 First steps:
   lifeboat demo              a disaster and its recovery, in a box that leaves nothing behind
@@ -87,8 +91,12 @@ enum Command {
     Replica(replica::Replica),
     /// What can be restored: dumps, their age, how far each was proven
     Dumps(dumps::Dumps),
-    /// Prove a dump up to a level and keep the record beside it
-    Verify(dumps::Verify),
+    /// Prove dumps up to a level, a trial restore among them, and keep the record beside each
+    Verify(verify::Verify),
+    /// Look into a dump without restoring it: tables, columns, some rows (masked)
+    Peek(peek::Peek),
+    /// What changed from one dump to another: tables, rows, columns, schema
+    Diff(diff::Diff),
     /// Find what killed backups left in a store; removes it only with --apply
     Sweep(sweep::Sweep),
     /// What a job's retention lets go, and why the rest stays; removes it only with --apply
@@ -152,6 +160,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Replica(replica) => replica.run(common),
         Command::Dumps(dumps) => dumps.run(common),
         Command::Verify(verify) => verify.run(common),
+        Command::Peek(peek) => peek.run(common),
+        Command::Diff(diff) => diff.run(common),
         Command::Sweep(sweep) => sweep.run(common),
         Command::Prune(prune) => prune.run(common),
         Command::Lease(lease) => lease.run(common),

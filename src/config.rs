@@ -5,6 +5,7 @@
 
 mod environment;
 mod job;
+mod proof;
 mod read;
 mod retention;
 mod store;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 pub use environment::{Environment, Fingerprint, Key, days};
 pub use job::{Ensure, Globals, Job, Naming};
+pub use proof::Proving;
 pub use store::{Promise, Rights, Store};
 pub use system::System;
 
@@ -50,6 +52,8 @@ pub struct Inventory {
     pub jobs: BTreeMap<String, Job>,
     /// Where people are told.
     pub channels: BTreeMap<String, notify::Settings>,
+    /// Where and by what dumps are restored to be looked at.
+    pub proving: Proving,
     /// The directory where runs are kept, where one is named.
     pub runs: Option<PathBuf>,
     /// The directory of the user's own runbooks.

@@ -13,7 +13,8 @@
 //! | file | what |
 //! |---|---|
 //! | [`backup`] [`restore`] | the two chains |
-//! | [`verify`] | proof levels L0 to L4 and their records |
+//! | [`verify`] | proof levels L0 to L4, and the records of all |
+//! | [`peek`] [`compare`] | what is in a dump, and what changed from one to the next |
 //! | [`catalogue`] | which dumps there are, which to take, what nobody owns |
 //! | [`history`] | whether a dump is of the size that is to be expected |
 //! | [`retention`] | which dumps may go |
@@ -36,12 +37,14 @@ pub mod archive;
 pub mod backup;
 pub mod catalogue;
 pub mod chosen;
+pub mod compare;
 pub mod gzip;
 pub mod history;
 pub mod inspect;
 pub mod lease;
 pub mod manifest;
 pub mod openpgp;
+pub mod peek;
 pub mod replica;
 pub mod restore;
 pub mod retention;

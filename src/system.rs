@@ -3,6 +3,7 @@
 pub mod command;
 pub mod http;
 pub mod notify;
+pub mod place;
 pub mod postgres;
 pub mod reboot;
 pub mod secret;

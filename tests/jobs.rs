@@ -4,5 +4,5 @@ mod group;
 mod kept;
 mod majors;
 mod restore;
-mod rig;
+pub mod rig;
 mod through;

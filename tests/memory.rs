@@ -30,7 +30,7 @@ fn a_backup_a_proof_and_a_restore_stay_under_128_mib() {
          FROM generate_series(1, {size} * 32) n"
     );
     cx.wait(async { client.batch_execute(&fill).await.map_err(|error| Report::failed(error.to_string())) }).unwrap();
-    for words in [&["backup", "orders"][..], &["verify", "latest"], &["restore", "latest", "--into", "copy"]] {
+    for words in [&["backup", "orders"][..], &["verify", "latest"], &["peek", "latest"], &["restore", "latest", "--into", "copy"]] {
         let peak = peak_of(Command::new(program()).arg("--config").arg(the_box.config_path()).args(words));
         println!("{words:?}: {} MiB at most", peak >> 10);
         assert!(peak < LIMIT, "{words:?} held {peak} KiB");

@@ -24,19 +24,33 @@ const TRAPS: &[(u8, &str, Answer)] = &[
             "a_dump_without_its_trailer_is_never_published",
             "every_cut_before_the_closing_line_is_seen",
             "an_emptied_dump_is_refused",
+            "every_broken_dump_is_caught_at_the_lowest_level_that_can_see_it",
+            "nothing_is_whole_that_lacks_an_end_or_goes_on_after_it",
         ]),
     ),
-    (2, "the trailer is not the last line", Tests(&["every_cut_before_the_closing_line_is_seen"])),
+    (
+        2,
+        "the trailer is not the last line",
+        Tests(&["every_cut_before_the_closing_line_is_seen", "nothing_is_whole_that_lacks_an_end_or_goes_on_after_it"]),
+    ),
     (3, "psql exits 0 although SQL failed", Tests(&["a_restore_that_fails_leaves_no_database_and_says_why"])),
     (
         4,
         "pg_restore --list passes a cut archive",
-        Tests(&["every_cut_and_every_addition_is_seen", "every_damage_is_caught_at_the_lowest_level_that_can_see_it"]),
+        Tests(&[
+            "every_cut_and_every_addition_is_seen",
+            "every_damage_is_caught_at_the_lowest_level_that_can_see_it",
+            "every_broken_dump_is_caught_at_the_lowest_level_that_can_see_it",
+        ]),
     ),
     (
         5,
         "a flipped bit in an archive survives a parse",
-        Tests(&["every_damage_is_caught_at_the_lowest_level_that_can_see_it", "a_flipped_bit_is_found_whatever_is_done_with_the_dump"]),
+        Tests(&[
+            "every_damage_is_caught_at_the_lowest_level_that_can_see_it",
+            "a_flipped_bit_is_found_whatever_is_done_with_the_dump",
+            "every_broken_dump_is_caught_at_the_lowest_level_that_can_see_it",
+        ]),
     ),
     (
         6,
@@ -46,12 +60,20 @@ const TRAPS: &[(u8, &str, Answer)] = &[
     (
         7,
         "decrypted bytes are used before they are proven",
-        Tests(&["every_cut_and_every_flip_is_an_error_at_the_end", "a_stream_that_fails_is_the_reason_told_and_leaves_no_database"]),
+        Tests(&[
+            "every_cut_and_every_flip_is_an_error_at_the_end",
+            "a_stream_that_fails_is_the_reason_told_and_leaves_no_database",
+            "every_broken_dump_is_caught_at_the_lowest_level_that_can_see_it",
+        ]),
     ),
     (
         8,
         "the key opens it, so the dump is thought good",
-        Tests(&["an_emptied_dump_is_refused", "every_damage_is_caught_at_the_lowest_level_that_can_see_it"]),
+        Tests(&[
+            "an_emptied_dump_is_refused",
+            "every_damage_is_caught_at_the_lowest_level_that_can_see_it",
+            "every_broken_dump_is_caught_at_the_lowest_level_that_can_see_it",
+        ]),
     ),
     (
         9,
@@ -72,13 +94,18 @@ const TRAPS: &[(u8, &str, Answer)] = &[
         Tests(&[
             "a_panic_in_a_stage_publishes_nothing",
             "whatever_is_killed_and_whenever_every_published_dump_is_whole_and_nothing_else_is_left",
+            "a_backup_whose_dump_does_not_hold_what_is_asserted_fails_and_the_dump_is_disproven",
         ]),
     ),
     (12, "skipped or silent is taken for good", Tests(&["status_says_ok_old_bad_none_or_unknown_and_exits_so"])),
     (
         13,
         "an empty dump with clean logs",
-        Tests(&["latest_passes_over_a_dump_that_shrank_until_a_few_agree", "a_newest_dump_that_shrank_stops_everything_until_a_few_agree"]),
+        Tests(&[
+            "latest_passes_over_a_dump_that_shrank_until_a_few_agree",
+            "a_newest_dump_that_shrank_stops_everything_until_a_few_agree",
+            "every_broken_dump_is_caught_at_the_lowest_level_that_can_see_it",
+        ]),
     ),
     (
         14,
@@ -170,8 +197,22 @@ const TRAPS: &[(u8, &str, Answer)] = &[
     ),
     (30, "a copy that acts as if it were production", Later("neutralising comes with sanitising")),
     (31, "sanitised after the swap", Later("sanitising is not built")),
-    (32, "pg_dump older than the server", Tests(&["a_client_older_than_the_server_is_refused_before_it_starts"])),
-    (33, "PostgreSQL refuses root", Tests(&["a_cluster_started_by_root_runs_as_somebody_else_and_says_so"])),
+    (
+        32,
+        "pg_dump older than the server",
+        Tests(&[
+            "a_client_older_than_the_server_is_refused_before_it_starts",
+            "a_dump_of_every_major_is_restored_into_a_server_of_its_own_major",
+        ]),
+    ),
+    (
+        33,
+        "PostgreSQL refuses root",
+        Tests(&[
+            "a_cluster_started_by_root_runs_as_somebody_else_and_says_so",
+            "a_dump_of_every_major_is_restored_into_a_server_of_its_own_major",
+        ]),
+    ),
     (34, "point-in-time recovery that silently is not", Later("there is no point-in-time recovery")),
     (
         35,
@@ -197,6 +238,8 @@ const TRAPS: &[(u8, &str, Answer)] = &[
         Tests(&[
             "throwaway_homes_and_their_agents_are_gone_after_success_and_after_failure",
             "a_killed_process_takes_its_servers_with_it_and_its_box_is_swept",
+            "a_killed_proof_takes_its_server_with_it_and_the_next_one_clears_its_directory",
+            "a_proof_that_is_stopped_ends_its_server_and_leaves_no_record",
         ]),
     ),
     (42, "a pager or a prompt hangs a child", Tests(&["a_child_has_no_terminal_and_nothing_to_read"])),

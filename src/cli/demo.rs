@@ -53,7 +53,7 @@ impl Demo {
         let mut cx = Context::new(runtime.handle().clone());
         // What servers say of starting and stopping is no news here.
         cx.log = Log::to(|who, line| {
-            if ["box", "cluster"].contains(&who) {
+            if ["box", "cluster", "sweep"].contains(&who) {
                 say(&format!("       {line}"));
             }
         });

@@ -19,27 +19,6 @@ pub struct Dumps {
     job: Option<String>,
 }
 
-/// Prove a dump up to a level.
-#[derive(Debug, Args)]
-pub struct Verify {
-    /// The dump's name or id, its time (2026-11-20T03:00Z), `latest`, or `before:TIME`
-    dump: String,
-    /// How far: 0 manifest and size, 1 stored hash, 2 the key opens it, 3 decrypted to the end, 4 parsed and counted
-    #[arg(long, default_value = "4", value_parser = level, value_name = "L0…L4")]
-    level: u8,
-    /// The job that made it, where more than one could have
-    #[arg(long)]
-    job: Option<String>,
-    /// The database, where the job dumps several
-    #[arg(long, value_name = "NAME")]
-    database: Option<String>,
-}
-
-fn level(text: &str) -> Result<u8, String> {
-    let digits = text.strip_prefix(['L', 'l']).unwrap_or(text);
-    digits.parse().ok().filter(|level| *level <= 4).ok_or_else(|| "expected L0 to L4".into())
-}
-
 impl Dumps {
     pub fn run(&self, common: &Common) -> Result<ExitCode> {
         let world = World::open(common)?;
@@ -105,24 +84,8 @@ pub fn age(age: SignedDuration) -> String {
     }
 }
 
-impl Verify {
-    pub fn run(&self, common: &Common) -> Result<ExitCode> {
-        let world = World::open(common)?;
-        let (job, dump) = locate(&world, self.job.as_deref(), self.database.as_deref(), &self.dump, |name| {
-            format!("lifeboat verify {name} --level L{}", self.level)
-        })?;
-        world.engine.verify(&job, &dump, self.level, &world.cx)?;
-        if common.json {
-            print::json(&world.engine.dump(&job, &dump, &world.cx)?.proofs)?;
-        } else {
-            print::line(&format!("{dump}: L{} holds", self.level))?;
-        }
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
 /// The job of that name; every one that is present where none is named.
-fn meant<'a>(world: &'a World, job: Option<&str>) -> Result<Vec<&'a Job>> {
+pub fn meant<'a>(world: &'a World, job: Option<&str>) -> Result<Vec<&'a Job>> {
     match job {
         Some(name) => Ok(vec![world.inventory.job(name)?]),
         None => Ok(world.inventory.present().collect()),

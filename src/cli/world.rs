@@ -51,7 +51,7 @@ impl World {
         let mut cx = Context::new(runtime.handle().clone());
         cx.log = Log::to(|who, line| {
             // Its own words only: what children say is kept for their failures.
-            if ["backup", "restore", "pick"].contains(&who) {
+            if ["backup", "restore", "pick", "proof", "sweep"].contains(&who) {
                 plain::say(&format!("          {line}"));
             }
         });
@@ -156,6 +156,24 @@ impl World {
             print::json(&RunReport::of(&live.plan(), &live.state(), &live.head()))?;
         }
         judge(verdict, live)
+    }
+
+    /// A signal stops what this process does itself, outside of any run: it unwinds, so that whatever it made for the purpose is gone.
+    pub fn stop_on_signals(&self) {
+        let cancel = self.cx.cancel.clone();
+        self.cx.runtime.spawn(async move {
+            let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+            else {
+                return; // without signal handlers the default holds: the process ends, and the next one clears away
+            };
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+            cancel.cancel();
+        });
     }
 
     fn interrupt_on_signals(&self, live: Live) {

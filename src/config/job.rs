@@ -7,11 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
+use super::proof::demands;
 use super::retention::{replica_retention, retention};
 use crate::pipeline::lease::record::{LENGTH, LONGEST};
-use crate::pipeline::manifest::{Compression, Format, ending};
+use crate::pipeline::manifest::{Compression, Format, Level, ending};
 use crate::pipeline::retention::Policy;
 use crate::report::written::{Fields, FromToml, Value};
+use crate::system::postgres::assertion::Assertion;
 use crate::system::postgres::databases::{Selection, is_pattern, means};
 
 /// A lease shorter than this would be lost by a store that is slow for a moment.
@@ -48,6 +50,10 @@ pub struct Job {
     pub naming: Naming,
     /// A newest good dump older than this is an alarm.
     pub max_age: Option<SignedDuration>,
+    /// How far each dump is proven in the run that makes it; not at all where nothing is said.
+    pub prove: Option<Level>,
+    /// What must hold of the data for L6.
+    pub asserts: Vec<Assertion>,
     /// How long its dumps stay; for ever where none is given.
     pub retention: Option<Policy>,
     /// How long they stay in the replica of its store, likewise.
@@ -250,6 +256,7 @@ pub(super) fn job(name: String, fields: &mut Fields<'_>) -> Option<(Job, Uses)> 
     let access = fields.take("access").and_then(|value| value.word(&ACCESS)).unwrap_or_default();
     let max_age = fields.optional("max_age");
     let replica_retention = fields.take("replica_retention").and_then(|value| replica_retention(&value));
+    let (prove, asserts) = demands(fields);
     let retention = fields.take("retention").and_then(|value| retention(&value));
     let lease = fields.take("lease").and_then(|value| lease(&value)).unwrap_or(LENGTH);
     let uses = Uses { system: system?, store: store?, keys: keys? };
@@ -268,6 +275,8 @@ pub(super) fn job(name: String, fields: &mut Fields<'_>) -> Option<(Job, Uses)> 
         access,
         naming,
         max_age,
+        prove,
+        asserts,
         retention,
         replica_retention,
         lease,

@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use super::environment::{environment, key};
 use super::job::{Uses, job};
+use super::proof::proving;
 use super::store::{promise, store};
 use super::system::{channel, system};
 use super::{Environment, Inventory, Job};
@@ -39,6 +40,7 @@ fn all(fields: &mut Fields<'_>, reading: &Reading, path: PathBuf) -> Option<Inve
     let keys = named(fields, "key", |name, fields| key(name, fields, reading));
     let channels = named(fields, "channel", |_, fields| channel(fields, reading));
     let jobs = named(fields, "job", job);
+    let proving = fields.take("proof").and_then(|value| value.table(|fields| Some(proving(fields, reading)))).unwrap_or_default();
     let mut directory =
         |table: &str| fields.take(table).and_then(|value| value.table(|fields| fields.must("path").and_then(|value| reading.path(&value))));
     let (runs, runbooks) = (directory("runs"), directory("runbooks"));
@@ -64,6 +66,7 @@ fn all(fields: &mut Fields<'_>, reading: &Reading, path: PathBuf) -> Option<Inve
         keys: keys.values,
         channels: channels.values,
         jobs: jobs.values.into_iter().map(|(name, (job, _))| (name, job)).collect::<BTreeMap<String, Job>>(),
+        proving,
         runs,
         runbooks,
     })

@@ -6,15 +6,13 @@ use crate::pipeline::manifest::Level;
 use crate::pipeline::retention::Policy;
 use crate::report::written::{Fields, FromToml, Value};
 
-const LEVELS: [(&str, Level); 5] = [("L0", Level::L0), ("L1", Level::L1), ("L2", Level::L2), ("L3", Level::L3), ("L4", Level::L4)];
-
 pub(super) fn retention(value: &Value<'_>) -> Option<Policy> {
     let policy = value.table(|fields| {
         let standard = Policy::default();
         let age = fields.take("age").and_then(|value| days(&value));
         let [last, daily, weekly, monthly, yearly] = ["last", "daily", "weekly", "monthly", "yearly"].map(|key| count(fields, key));
         let verified = fields.take("verified").and_then(|value| number(&value)).unwrap_or(standard.verified);
-        let proof = fields.take("proof").and_then(|value| value.word(&LEVELS)).unwrap_or(standard.proof);
+        let proof = fields.take("proof").and_then(|value| value.word(&Level::ALL)).unwrap_or(standard.proof);
         Some(Policy { age, last, daily, weekly, monthly, yearly, verified, proof })
     })?;
     if policy.is_bounded() {

@@ -9,12 +9,13 @@ use jiff::Timestamp;
 use super::bucket::Bucket;
 use super::disaster::{self, Loss, Scenario, Truth};
 use super::keys::{self, Keys};
-use super::place::{self, Place};
+use super::place;
 use super::random_word;
 use super::sample::{APP, ORDERS, Sample};
 use super::site::{Site, SiteSettings};
 use crate::port::Context;
 use crate::report::{Report, Result};
+use crate::system::place::Place;
 use crate::system::postgres::cluster::{Cluster, ClusterOptions};
 
 /// The database that is lost and found.
@@ -64,7 +65,7 @@ impl TheBox {
     pub fn start(options: &BoxOptions, cx: &Context) -> Result<TheBox> {
         place::sweep(cx);
         let began = Instant::now();
-        let place = Place::make(options.dir.as_deref(), options.keep)?;
+        let place = place::make(options.dir.as_deref(), options.keep)?;
         cx.log.say("box", &format!("the box is {}", place.path().display()));
         let making = Making { root: place.path(), began, cx };
         let sample = Sample { rows: options.rows, seed: 1912, until: Timestamp::now() };

@@ -4,6 +4,7 @@
 //! nothing: whatever is cut, garbled or goes on after its end is an error, because a dump that merely stops restores "successfully".
 
 pub mod custom;
+pub mod outline;
 pub mod plain;
 mod rows;
 mod statement;
@@ -24,6 +25,36 @@ pub struct Contents {
     pub tables: BTreeMap<String, TableCount>,
     /// What else it announced.
     pub schema: SchemaCount,
+    /// Constraints it announces as not validated: as the database had them.
+    pub unvalidated: u64,
+}
+
+/// Who looks on while a dump is parsed.
+pub trait Witness {
+    /// Whether it reads at all; statements are not collected for one that does not.
+    const READS: bool = true;
+
+    /// One statement, without its semicolon; its first MiB, where it is longer. A COPY is one too, and its rows follow.
+    fn statement(&mut self, text: &[u8]);
+
+    /// Bytes of a table's rows as they stand in the dump: COPY's text, its end marker among them.
+    fn rows(&mut self, bytes: &[u8]);
+
+    /// The rows of the table are over.
+    fn end_of_rows(&mut self);
+}
+
+/// Nobody looks on.
+pub struct Nobody;
+
+impl Witness for Nobody {
+    const READS: bool = false;
+
+    fn statement(&mut self, _: &[u8]) {}
+
+    fn rows(&mut self, _: &[u8]) {}
+
+    fn end_of_rows(&mut self) {}
 }
 
 /// A parser for either format.
@@ -50,6 +81,14 @@ impl Inspector {
         match self {
             Inspector::Plain(parser) => parser.feed(bytes),
             Inspector::Custom(parser) => parser.feed(bytes),
+        }
+    }
+
+    /// The same, shown to a witness.
+    pub fn feed_to<W: Witness>(&mut self, bytes: &[u8], witness: &mut W) -> Result<()> {
+        match self {
+            Inspector::Plain(parser) => parser.feed_to(bytes, witness),
+            Inspector::Custom(parser) => parser.feed_to(bytes, witness),
         }
     }
 

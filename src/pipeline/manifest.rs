@@ -66,9 +66,9 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Rows of all tables.
+    /// Rows of all tables; as many as there can be, where somebody wrote more.
     pub fn rows(&self) -> u64 {
-        self.tables.values().map(|table| table.rows).sum()
+        self.tables.values().fold(0, |rows, table| rows.saturating_add(table.rows))
     }
 
     /// The database that is in it; none for globals.
@@ -244,15 +244,30 @@ pub enum Level {
     L3,
     /// Parsed: trailer, tables, row counts match.
     L4,
+    /// Restored into a throwaway server of the same major version: everything counted is there, and nothing in it is unproven.
+    L5,
+    /// The job's own assertions hold on the restored data.
+    L6,
 }
 
 impl Level {
-    /// 0 to 4.
+    /// Every level with the word for it, from the lowest.
+    pub const ALL: [(&'static str, Level); 7] = [
+        ("L0", Level::L0),
+        ("L1", Level::L1),
+        ("L2", Level::L2),
+        ("L3", Level::L3),
+        ("L4", Level::L4),
+        ("L5", Level::L5),
+        ("L6", Level::L6),
+    ];
+
+    /// 0 to 6.
     pub fn from_number(number: u8) -> Option<Level> {
-        [Level::L0, Level::L1, Level::L2, Level::L3, Level::L4].get(usize::from(number)).copied()
+        Self::ALL.get(usize::from(number)).map(|(_, level)| *level)
     }
 
-    /// 0 to 4.
+    /// 0 to 6.
     pub fn number(self) -> u8 {
         self as u8
     }
@@ -282,6 +297,12 @@ pub struct Proof {
     pub at: Timestamp,
     /// How long it took.
     pub took: SignedDuration,
+    /// The throwaway server it was restored into, `15.18`: from L5 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The assertions that held, by title: at L6.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asserted: Vec<String>,
     /// `lifeboat 0.1.0`.
     pub tool: String,
 }

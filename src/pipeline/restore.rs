@@ -13,17 +13,25 @@ use crate::report::{Report, Result};
 /// The plain bytes of a dump. Their end promises that the stored hash, the integrity check of the message, the checksums of the compression, the plain
 /// hash, the trailer and every count are what the manifest says. Dropping the stream stops everything behind it.
 pub fn open(manifest: &Manifest, store: &dyn Store, key: &SecretKey, cx: &Context) -> Result<Stream> {
-    Ok(open_watched(manifest, store, key, true, cx)?.0)
+    Ok(open_watched(manifest, store, key, true, cx)?.stream)
+}
+
+/// The same, with what is in it: known once the end was seen.
+pub fn open_counted(manifest: &Manifest, store: &dyn Store, key: &SecretKey, cx: &Context) -> Result<(Stream, Seen)> {
+    let opened = open_watched(manifest, store, key, true, cx)?;
+    Ok((opened.stream, opened.seen.unwrap_or_default()))
+}
+
+/// A dump being read.
+pub(super) struct Opened {
+    pub(super) stream: Stream,
+    pub(super) failures: Failures,
+    /// What was counted, where it was to be.
+    pub(super) seen: Option<Seen>,
 }
 
 /// The same, with the seams to look at, and without counting where only the bytes matter.
-pub(super) fn open_watched(
-    manifest: &Manifest,
-    store: &dyn Store,
-    key: &SecretKey,
-    inspect: bool,
-    cx: &Context,
-) -> Result<(Stream, Failures)> {
+pub(super) fn open_watched(manifest: &Manifest, store: &dyn Store, key: &SecretKey, inspect: bool, cx: &Context) -> Result<Opened> {
     let failures = Failures::default();
     let stop = cx.cancel.child_token();
     let building = stop.clone().drop_guard();
@@ -50,7 +58,7 @@ pub(super) fn open_watched(
         (dump, None)
     };
     let promise = {
-        let (manifest, cancel) = (manifest.clone(), stop.clone());
+        let (manifest, cancel, seen) = (manifest.clone(), stop.clone(), seen.clone());
         move || {
             if cancel.is_cancelled() {
                 return Err(Report::cancelled());
@@ -62,7 +70,7 @@ pub(super) fn open_watched(
     };
     let gate = failures.watch("proof", Box::new(Gate::new(dump, promise)));
     drop(building.disarm());
-    Ok((Box::new(Leash::new(gate, failures.clone(), stop)), failures))
+    Ok(Opened { stream: Box::new(Leash::new(gate, failures.clone(), stop)), failures, seen })
 }
 
 /// Size and hash as the manifest says.

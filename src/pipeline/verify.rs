@@ -1,4 +1,5 @@
-//! Proving a dump, level by level, and keeping the record beside it.
+//! Proving a dump, level by level up to L4, and keeping the record beside it. What needs a server, L5 and L6, is proven where systems are
+//! known (`run::engine::prove`), and recorded here.
 
 use std::io;
 use std::time::Instant;
@@ -7,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::manifest::{Level, MANIFEST_VERSION, Manifest, PROOF_INFIX, Proof};
 use super::openpgp::SecretKey;
-use super::restore::{compare, open_watched};
+use super::restore::{Opened, compare, open_watched};
 use super::seam::Tap;
 use crate::port::{Context, Store};
 use crate::report::{Explain, Kind, Report, Result};
@@ -15,7 +16,7 @@ use crate::report::{Explain, Kind, Report, Result};
 /// Most bytes L2 fetches.
 const FIRST_BYTES: u64 = 1 << 20;
 
-/// Proves the dump up to `level`, each level including the lower ones, and says whether that held. Only L2 leaves L1 out while all is well:
+/// Proves the dump up to `level`, at most L4, each level including the lower ones, and says whether that held. Only L2 leaves L1 out while all is well:
 /// it must not read the whole object. `Ok` with `held: false` means that the
 /// dump was disproven: `level` is then the lowest level that did not hold, `reason` says why.
 ///
@@ -23,13 +24,19 @@ const FIRST_BYTES: u64 = 1 << 20;
 /// its passphrase is wrong. L2 and above need the key; without one they are `Kind::Usage`.
 pub fn verify(dump: &Manifest, store: &dyn Store, key: Option<&SecretKey>, level: Level, cx: &Context) -> Result<Proof> {
     let began = Instant::now();
+    let level = level.min(Level::L4);
     let outcome = climb(dump, store, key, level, cx);
     let (level, reason) = match outcome {
         Ok(()) => (level, None),
         Err(Doubt::Disproven(level, report)) => (level, Some(report.to_string())),
         Err(Doubt::Unknown(report)) => return Err(report.under(format!("{} could not be verified", dump.object))),
     };
-    Ok(Proof {
+    Ok(ended(dump, level, reason, began))
+}
+
+/// The record of a proof that ended now. Where there is a `reason`, it did not hold at this level.
+pub fn ended(dump: &Manifest, level: Level, reason: Option<String>, began: Instant) -> Proof {
+    Proof {
         dump: dump.id.clone(),
         level,
         held: reason.is_none(),
@@ -37,8 +44,10 @@ pub fn verify(dump: &Manifest, store: &dyn Store, key: Option<&SecretKey>, level
         by: crate::port::who(),
         at: Timestamp::now(),
         took: SignedDuration::try_from(began.elapsed()).unwrap_or_default(),
+        server: None,
+        asserted: Vec::new(),
         tool: super::TOOL.into(),
-    })
+    }
 }
 
 /// Proves and keeps the record, whether it held or not; a proof that did not hold is `Kind::Refused`.
@@ -157,7 +166,7 @@ fn opens(dump: &Manifest, store: &dyn Store, key: &SecretKey, cx: &Context) -> R
 
 /// L3, and L4 where it is inspected.
 fn whole(dump: &Manifest, store: &dyn Store, key: &SecretKey, inspect: bool, cx: &Context) -> Result<(), Doubt> {
-    let (mut stream, failures) = open_watched(dump, store, key, inspect, cx).map_err(Doubt::Unknown)?;
+    let Opened { mut stream, failures, .. } = open_watched(dump, store, key, inspect, cx).map_err(Doubt::Unknown)?;
     let Err(error) = drain(&mut stream, cx) else { return Ok(()) };
     let report = Report::from_io("reading the dump", error);
     let stage = failures.first().map(|failure| failure.stage);

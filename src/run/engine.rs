@@ -2,6 +2,7 @@
 
 mod backup;
 mod kept;
+mod prove;
 mod restore;
 mod together;
 
@@ -17,8 +18,7 @@ use crate::config::{Inventory, Job};
 use crate::pipeline::catalogue::{self, Listing, Selector};
 use crate::pipeline::manifest::{Dump, Level, Manifest};
 use crate::pipeline::openpgp::SecretKey;
-use crate::pipeline::verify;
-use crate::port::{Context, Notifier, Store};
+use crate::port::{Context, Notifier, Store, Stream};
 use crate::report::{Explain, Report, Result};
 use crate::runbook::plan::{Action, Check, Expect, Poll, Probe, Request, Work};
 use crate::store::post::Post;
@@ -84,6 +84,12 @@ impl Engine {
         }
         Err(Report::refused(format!("{name} belongs to the job {}, not to {}", dump.manifest.job, job.name))
             .hint(format!("lifeboat dumps {}", job.name)))
+    }
+
+    /// The plain bytes of a dump; what their end promises, [`crate::pipeline::restore::open`] says.
+    pub fn read(&self, job: &str, manifest: &Manifest, cx: &Context) -> Result<Stream> {
+        let job = self.inventory.job(job)?;
+        crate::pipeline::restore::open(manifest, &*self.store(job, cx)?, &self.secret_key(job, cx)?, cx)
     }
 
     /// The private key that opens a job's dumps.
@@ -173,12 +179,10 @@ impl Engine {
 
     /// Proves a dump up to a level and keeps the record.
     pub fn verify(&self, job: &str, dump: &str, level: u8, cx: &Context) -> Result<Outputs> {
-        let level = Level::from_number(level).ok_or_else(|| Report::usage(format!("there is no proof level L{level}")).hint("L0 to L4"))?;
+        let level = Level::from_number(level).ok_or_else(|| Report::usage(format!("there is no proof level L{level}")).hint("L0 to L6"))?;
         let job = self.inventory.job(job)?;
-        let store = self.store(job, cx)?;
         let dump = self.dump(&job.name, dump, cx)?;
-        let key = if level >= Level::L2 { Some(self.secret_key(job, cx)?) } else { None };
-        verify::prove(&dump.manifest, &*store, key.as_ref(), level, cx)?;
+        self.prove(job, &dump.manifest, level, cx)?;
         Ok(outputs([("level", level.to_string())]))
     }
 

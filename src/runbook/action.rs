@@ -292,7 +292,7 @@ fn argv(value: &Value<'_>, notes: &mut Notes) -> Option<Vec<Template>> {
 }
 
 fn level(fields: &mut Fields<'_>) -> Option<u8> {
-    fields.must("level")?.word(&[("L0", 0), ("L1", 1), ("L2", 2), ("L3", 3), ("L4", 4)])
+    fields.must("level")?.word(&[("L0", 0), ("L1", 1), ("L2", 2), ("L3", 3), ("L4", 4), ("L5", 5), ("L6", 6)])
 }
 
 /// Which tables, where not all: none that is written is not "all".

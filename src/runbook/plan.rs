@@ -382,7 +382,7 @@ pub enum Work {
         job: String,
         /// The dump's name.
         dump: Template,
-        /// 0 to 4.
+        /// 0 to 6.
         level: u8,
     },
     /// Restores a dump into a new database. Outputs: `database`, `rows`, `snapshot_at`.
@@ -566,7 +566,7 @@ pub enum Probe {
         job: String,
         /// The dump's name.
         dump: Template,
-        /// 0 to 4.
+        /// 0 to 6.
         level: u8,
     },
 }

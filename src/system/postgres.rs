@@ -2,6 +2,7 @@
 
 pub mod access;
 mod analyse;
+pub mod assertion;
 pub mod clients;
 pub mod cluster;
 pub mod count;
@@ -15,6 +16,7 @@ pub mod session;
 pub mod snapshot;
 pub mod swap;
 mod through;
+pub mod throwaway;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -345,6 +345,8 @@ pub fn dump(job: &str, at: &str, level: Option<Level>) -> Dump {
         by: "backup@bastion".into(),
         at: at + SignedDuration::from_mins(2),
         took: SignedDuration::from_secs(9),
+        server: None,
+        asserted: Vec::new(),
         tool: "lifeboat 0.1.0".into(),
     };
     Dump {

@@ -49,7 +49,7 @@ pub struct Rig {
 }
 
 /// One key for all.
-fn keys(cx: &Context) -> &'static Keys {
+pub fn keys(cx: &Context) -> &'static Keys {
     static KEYS: OnceLock<(TempDir, Keys)> = OnceLock::new();
     let (_, keys) = KEYS.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();

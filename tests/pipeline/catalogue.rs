@@ -62,6 +62,8 @@ fn proof(dump: &Manifest, level: Level, held: bool, minute: i64) -> Proof {
         by: "a@b".into(),
         at: now() + minute.minutes(),
         took: SignedDuration::from_secs(1),
+        server: None,
+        asserted: Vec::new(),
         tool: "lifeboat".into(),
     }
 }

@@ -9,7 +9,7 @@ pub mod thin;
 use std::collections::BTreeMap;
 
 use super::rows::Rows;
-use super::{Contents, plain, show};
+use super::{Contents, Nobody, Witness, plain, show};
 use crate::report::{Report, Result};
 
 /// Most bytes of one entry of the table of contents: what is kept of an archive at any time.
@@ -107,6 +107,8 @@ struct Announced {
     what: String,
     /// The table, as COPY names it.
     table: Option<String>,
+    /// The COPY itself, for a witness.
+    copy: Vec<u8>,
     seen: bool,
 }
 
@@ -128,15 +130,20 @@ impl Parser {
 
     /// The next bytes.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        self.feed_to(bytes, &mut Nobody)
+    }
+
+    /// The next bytes, shown to a witness.
+    pub fn feed_to<W: Witness>(&mut self, bytes: &[u8], witness: &mut W) -> Result<()> {
         self.fed += bytes.len() as u64;
         if self.contents_end.is_some() {
-            return self.data(bytes);
+            return self.data(bytes, witness);
         }
-        self.contents(bytes)?.map_or(Ok(()), |rest| self.data(&rest))
+        self.contents(bytes, witness)?.map_or(Ok(()), |rest| self.data(&rest, witness))
     }
 
     /// The next bytes before the first block of data: what of them comes after it has begun, once it has.
-    fn contents(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    fn contents<W: Witness>(&mut self, bytes: &[u8], witness: &mut W) -> Result<Option<Vec<u8>>> {
         self.pending.extend_from_slice(bytes);
         let mut used = 0;
         while matches!(self.stage, Stage::Header | Stage::Contents) {
@@ -144,7 +151,7 @@ impl Parser {
             let mut cursor = Cursor { bytes: &pending[used..], at: 0, shape: self.shape };
             let step = match self.stage {
                 Stage::Header => self.header(&mut cursor),
-                _ => self.entry(&mut cursor),
+                _ => self.entry(&mut cursor, witness),
             };
             let at = cursor.at;
             self.pending = pending;
@@ -218,7 +225,7 @@ impl Parser {
         Ok(())
     }
 
-    fn entry(&mut self, cursor: &mut Cursor<'_>) -> Step {
+    fn entry<W: Witness>(&mut self, cursor: &mut Cursor<'_>, witness: &mut W) -> Step {
         let (id, has_data) = (cursor.int()?, cursor.int()? != 0);
         let [_table_oid, _oid, tag, kind] = [cursor.string()?, cursor.string()?, cursor.string()?, cursor.string()?];
         cursor.int()?;
@@ -239,7 +246,10 @@ impl Parser {
             // Many large objects in one entry: their numbers, one a line.
             self.contents.schema.large_objects += definition.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u64;
         } else {
-            plain::announce(definition, &mut self.contents.schema)?;
+            plain::announce(definition, &mut self.contents)?;
+            if W::READS && !definition.is_empty() {
+                witness.statement(bare(definition));
+            }
         }
         if let Some(entries) = &mut self.entries {
             let kind = kind.unwrap_or_default();
@@ -251,7 +261,9 @@ impl Parser {
             let name = |text: Option<&[u8]>| show(&String::from_utf8_lossy(text.unwrap_or_default()));
             let what = format!("{} {}", name(kind), name(tag));
             let table = copy.and_then(plain::copied_table);
-            if id <= 0 || self.announced.insert(id, Announced { what, table, seen: false }).is_some() {
+            // Only a witness wants to know the columns.
+            let copy = copy.filter(|_| W::READS).unwrap_or_default().to_vec();
+            if id <= 0 || self.announced.insert(id, Announced { what, table, copy, seen: false }).is_some() {
                 return Err(wrong("two entries of its table of contents have the same number").into());
             }
         }
@@ -262,16 +274,16 @@ impl Parser {
         Ok(())
     }
 
-    fn data(&mut self, mut bytes: &[u8]) -> Result<()> {
+    fn data<W: Witness>(&mut self, mut bytes: &[u8], witness: &mut W) -> Result<()> {
         while !bytes.is_empty() {
-            let used = self.step(bytes)?;
+            let used = self.step(bytes, witness)?;
             bytes = &bytes[used..];
         }
         Ok(())
     }
 
     /// One step through the blocks: how many bytes it used, at least one.
-    fn step(&mut self, bytes: &[u8]) -> Result<usize> {
+    fn step<W: Witness>(&mut self, bytes: &[u8], witness: &mut W) -> Result<usize> {
         match std::mem::replace(&mut self.stage, Stage::Block) {
             Stage::Block => {
                 self.stage = Stage::Id(bytes[0]);
@@ -280,13 +292,16 @@ impl Parser {
             Stage::Piece(mut filling, left) => {
                 let piece = &bytes[..left.min(bytes.len())];
                 filling.feed(piece)?;
+                if W::READS && matches!(filling, Filling::Table(_)) {
+                    witness.rows(piece);
+                }
                 self.stage = if piece.len() == left { Stage::Length(filling) } else { Stage::Piece(filling, left - piece.len()) };
                 Ok(piece.len())
             }
             stage => {
                 let mut rest = bytes;
                 match self.int(&mut rest) {
-                    Some(number) => self.stage = self.numbered(stage, number)?,
+                    Some(number) => self.stage = self.numbered(stage, number, witness)?,
                     None => self.stage = stage,
                 }
                 Ok(bytes.len() - rest.len())
@@ -295,9 +310,9 @@ impl Parser {
     }
 
     /// What comes after a number.
-    fn numbered(&mut self, stage: Stage, number: i64) -> Result<Stage> {
+    fn numbered<W: Witness>(&mut self, stage: Stage, number: i64, witness: &mut W) -> Result<Stage> {
         match stage {
-            Stage::Id(kind) => self.begin(kind, number),
+            Stage::Id(kind) => self.begin(kind, number, witness),
             Stage::Object if number == 0 => Ok(Stage::Block),
             Stage::Object => Ok(Stage::Length(Filling::LargeObject)),
             Stage::Length(filling) if number == 0 => match filling {
@@ -306,6 +321,7 @@ impl Parser {
                     if !table.ended {
                         return Err(Report::refused(format!("the archive is damaged: the rows of {name} have no end")));
                     }
+                    witness.end_of_rows();
                     match self.contents.tables.insert(table.name, table.rows.count()) {
                         None => Ok(Stage::Block),
                         Some(_) => Err(Report::refused(format!("the archive holds the rows of {name} twice"))),
@@ -322,7 +338,7 @@ impl Parser {
         }
     }
 
-    fn begin(&mut self, kind: u8, id: i64) -> Result<Stage> {
+    fn begin<W: Witness>(&mut self, kind: u8, id: i64, witness: &mut W) -> Result<Stage> {
         let Some(entry) = self.announced.get_mut(&id) else {
             return Err(wrong(&format!("a block of data belongs to no entry of its table of contents ({id})")));
         };
@@ -330,6 +346,9 @@ impl Parser {
             return Err(wrong(&format!("the data of {} comes twice", entry.what)));
         }
         self.block = id;
+        if W::READS && entry.table.is_some() {
+            witness.statement(bare(&entry.copy));
+        }
         match kind {
             BLK_BLOBS => Ok(Stage::Object),
             BLK_DATA => Ok(Stage::Length(match entry.table.clone() {
@@ -376,6 +395,12 @@ impl Filling {
         }
         Err(Report::refused(format!("the archive is damaged: something follows the rows of {}", show(&table.name))))
     }
+}
+
+/// A statement without its semicolon.
+fn bare(statement: &[u8]) -> &[u8] {
+    let statement = statement.trim_ascii();
+    statement.strip_suffix(b";").unwrap_or(statement)
 }
 
 /// A sign, then the number, lowest byte first.

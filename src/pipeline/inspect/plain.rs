@@ -9,8 +9,7 @@ use memchr::{memchr, memchr2};
 
 use super::rows::Rows;
 use super::statement::{Statement, is_word};
-use super::{Contents, show};
-use crate::pipeline::manifest::SchemaCount;
+use super::{Contents, Nobody, Witness, show};
 use crate::report::{Report, Result};
 
 /// What pg_dump writes last.
@@ -21,6 +20,9 @@ const CLUSTER_TRAILER: &[u8] = b"-- PostgreSQL database cluster dump complete";
 
 /// How much of a comment is kept.
 const COMMENT: usize = 64;
+
+/// How much of a statement a witness is shown.
+const STATEMENT: usize = 1 << 20;
 
 /// Longest tag of a dollar quote (`NAMEDATALEN`, and what other builds may make of it).
 const TAG: usize = 512;
@@ -38,6 +40,16 @@ pub struct Parser {
     fed: u64,
     /// It is the work of pg_dumpall.
     globals: bool,
+    reading: Reading,
+}
+
+/// What a witness is shown next.
+#[derive(Debug, Default)]
+struct Reading {
+    /// The statement so far, as it is written: only where a witness reads it.
+    text: Vec<u8>,
+    /// It ended with the last step.
+    ended: bool,
 }
 
 #[derive(Debug, Default)]
@@ -78,16 +90,41 @@ impl Parser {
     }
 
     /// The next bytes.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<()> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+        self.feed_to(bytes, &mut Nobody)
+    }
+
+    /// The next bytes, shown to a witness.
+    pub fn feed_to<W: Witness>(&mut self, mut bytes: &[u8], witness: &mut W) -> Result<()> {
         self.fed += bytes.len() as u64;
         if self.fed == bytes.len() as u64 {
             self.line_start = true;
         }
         while !bytes.is_empty() {
+            let in_rows = matches!(self.state, State::Copy { .. });
             let used = self.step(bytes)?;
+            if W::READS {
+                self.show(&bytes[..used], in_rows, witness);
+            }
             bytes = &bytes[used..];
         }
         Ok(())
+    }
+
+    /// Shows a witness the bytes that a step used.
+    fn show<W: Witness>(&mut self, used: &[u8], in_rows: bool, witness: &mut W) {
+        if in_rows {
+            witness.rows(used);
+            if !matches!(self.state, State::Copy { .. }) {
+                witness.end_of_rows();
+            }
+        } else if std::mem::take(&mut self.reading.ended) {
+            witness.statement(without_comments(&self.reading.text));
+            self.reading.text.clear();
+        } else if !matches!(self.state, State::CopyLine(_) | State::Copy { .. }) {
+            let room = STATEMENT.saturating_sub(self.reading.text.len());
+            self.reading.text.extend_from_slice(&used[..used.len().min(room)]);
+        }
     }
 
     /// No more bytes.
@@ -247,7 +284,19 @@ impl Parser {
             None => State::Sql,
         };
         statement.count(&mut self.contents.schema);
+        self.contents.unvalidated += u64::from(statement.adds_unvalidated());
+        self.reading.ended = true;
     }
+}
+
+/// A statement without the blanks, comments and commands of psql's that stand before it.
+fn without_comments(text: &[u8]) -> &[u8] {
+    let mut text = text.trim_ascii_start();
+    while text.starts_with(b"--") || text.starts_with(b"\\") {
+        let end = memchr(b'\n', text).unwrap_or(text.len());
+        text = text[end..].trim_ascii_start();
+    }
+    text
 }
 
 /// Bytes without a meaning to the lexer.
@@ -331,11 +380,13 @@ fn find_tag(tag: &[u8], matched: &mut usize, bytes: &[u8]) -> Option<usize> {
 }
 
 /// Counts what a piece of SQL announces, by the same rules: for the entries of an archive.
-pub(super) fn announce(sql: &[u8], schema: &mut SchemaCount) -> Result<()> {
+pub(super) fn announce(sql: &[u8], contents: &mut Contents) -> Result<()> {
     let mut parser = Parser::default();
     parser.feed(sql)?;
     parser.end_statement();
     let found = parser.contents.schema;
+    contents.unvalidated += parser.contents.unvalidated;
+    let schema = &mut contents.schema;
     schema.constraints += found.constraints;
     schema.indexes += found.indexes;
     schema.views += found.views;
@@ -358,7 +409,7 @@ pub(super) fn copied_table(statement: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::manifest::TableCount;
+    use crate::pipeline::manifest::{SchemaCount, TableCount};
 
     /// The result is the same whatever the chunks are.
     fn parse(text: &str) -> Result<Contents> {

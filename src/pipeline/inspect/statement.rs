@@ -60,6 +60,11 @@ impl Statement {
         count(&self.head, schema);
     }
 
+    /// `ALTER TABLE … ADD CONSTRAINT … NOT VALID`.
+    pub(super) fn adds_unvalidated(&self) -> bool {
+        self.head.starts_with(b"ALTER TABLE ") && self.tail.ends_with(b" NOT VALID")
+    }
+
     /// `COPY schema.table (…) FROM stdin`: the table, as it is written.
     pub(super) fn copied_table(&self) -> Option<String> {
         if !self.tail.ends_with(b"FROM stdin") {
@@ -71,7 +76,7 @@ impl Statement {
 }
 
 /// Bytes of a name at the beginning: words and quoted words, joined by dots.
-fn name_length(text: &[u8]) -> usize {
+pub(super) fn name_length(text: &[u8]) -> usize {
     let mut at = 0;
     while at < text.len() {
         match text[at] {

@@ -46,6 +46,8 @@ fn dump(job: &str, hours: i64, proof: Option<(Level, bool)>) -> Dump {
         by: String::new(),
         at,
         took: SignedDuration::ZERO,
+        server: None,
+        asserted: Vec::new(),
         tool: String::new(),
     });
     Dump { manifest, proofs: proofs.into_iter().collect() }
@@ -179,7 +181,7 @@ fn grandfather_father_and_son_keep_the_newest_of_their_periods() {
 fn histories() -> impl Strategy<Value = Vec<Dump>> {
     let proof = prop_oneof![
         Just(None),
-        (0_u8..5, prop::bool::weighted(0.8)).prop_map(|(level, held)| Some((Level::from_number(level).unwrap(), held)))
+        (0_u8..7, prop::bool::weighted(0.8)).prop_map(|(level, held)| Some((Level::from_number(level).unwrap(), held)))
     ];
     prop::collection::btree_map(0_i64..20_000, (proof, 0_usize..3), 0..60).prop_map(|found| {
         let of =
@@ -193,7 +195,7 @@ prop_compose! {
         age in prop::option::of(1_i64..10_000),
         rules in prop::array::uniform5(0_usize..8),
         verified in 0_usize..4,
-        level in 0_u8..5,
+        level in 0_u8..7,
     ) -> Policy {
         let [last, daily, weekly, monthly, yearly] = rules;
         let age = age.map(SignedDuration::from_hours);

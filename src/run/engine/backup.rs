@@ -48,10 +48,16 @@ struct Undertaking<'a> {
 }
 
 impl Engine {
-    /// Makes the dumps of a job, in the order of their members: globals first, then each database. One that fails does not keep the others
-    /// from being made; then the whole is an error that says which are there.
+    /// Makes the dumps of a job, in the order of their members: globals first, then each database; and proves each as far as the job says. One
+    /// that fails does not keep the others from being made; then the whole is an error that says which are there.
     pub fn backup(&self, job: &str, cx: &Context) -> Result<Vec<Manifest>> {
         let job = self.inventory.job(job)?;
+        let made = self.dump_all(job, cx)?;
+        self.prove_made(job, &made, cx)?;
+        Ok(made)
+    }
+
+    fn dump_all(&self, job: &Job, cx: &Context) -> Result<Vec<Manifest>> {
         let store = self.store(job, cx)?;
         let recipients = PublicKeys::load(&self.inventory.public_keys(job)?, cx)?;
         let postgres = self.postgres(&job.system)?;

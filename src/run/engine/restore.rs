@@ -97,8 +97,34 @@ pub fn fill(
         return Err(Report::refused(format!("{} holds the roles and tablespaces of a server, not a database", manifest.object))
             .hint(format!("read it, then feed what you want of it to psql: gpg -d {} | gunzip | less", manifest.object)));
     }
+    choose(manifest, &how.tables)?;
+    // The settings are sealed: who needs what is known without them.
+    let in_clear = manifest.access.as_ref().map(crate::pipeline::access::Recorded::in_clear);
+    postgres.can_restore(Target { access: in_clear.as_ref(), ..target(manifest, into, how) }, cx)?;
+    let key = key()?;
+    let stream = restore::open(manifest, store, &key, cx)?;
+    pour(postgres, manifest, &key, stream, into, how, cx).map_err(|error| blame(error, manifest, store, cx))
+}
+
+/// The same of bytes that were opened already.
+pub(super) fn pour(
+    postgres: &Postgres,
+    manifest: &Manifest,
+    key: &SecretKey,
+    stream: Stream,
+    into: &str,
+    how: &How,
+    cx: &Context,
+) -> Result<()> {
     let chosen = choose(manifest, &how.tables)?;
-    let target = Target {
+    let access = manifest.access.as_ref().map(|access| access.open(key, cx)).transpose()?;
+    let target = Target { access: access.as_ref(), ..target(manifest, into, how) };
+    let chosen = (!how.tables.is_empty()).then(|| (Chosen::new(chosen.iter().copied(), &manifest.tables), chosen.len()));
+    load(postgres, target, manifest, chosen, stream, cx)
+}
+
+fn target<'a>(manifest: &'a Manifest, into: &'a str, how: &How) -> Target<'a> {
+    Target {
         into,
         dump: &manifest.object,
         layout: super::backup::layout(manifest.format),
@@ -106,16 +132,7 @@ pub fn fill(
         server_major: major(&manifest.origin.server_version),
         missing: if how.create_roles { Missing::Created } else { Missing::Refused },
         ..Target::default()
-    };
-    // The settings are sealed: who needs what is known without them.
-    let in_clear = manifest.access.as_ref().map(crate::pipeline::access::Recorded::in_clear);
-    postgres.can_restore(Target { access: in_clear.as_ref(), ..target }, cx)?;
-    let key = key()?;
-    let access = manifest.access.as_ref().map(|access| access.open(&key, cx)).transpose()?;
-    let target = Target { access: access.as_ref(), ..target };
-    let stream = restore::open(manifest, store, &key, cx)?;
-    let chosen = (!how.tables.is_empty()).then(|| (Chosen::new(chosen.iter().copied(), &manifest.tables), chosen.len()));
-    load(postgres, target, manifest, chosen, stream, cx).map_err(|error| blame(error, manifest, store, cx))
+    }
 }
 
 fn load(
@@ -250,6 +267,6 @@ fn blame(error: Report, manifest: &Manifest, store: &dyn Store, cx: &Context) ->
 }
 
 /// `15.18` → 15; 0 where there is none, which fits every server.
-fn major(version: &str) -> u32 {
+pub(super) fn major(version: &str) -> u32 {
     version.split(|c: char| !c.is_ascii_digit()).next().and_then(|major| major.parse().ok()).unwrap_or_default()
 }

@@ -22,7 +22,7 @@ use crate::report::{Explain, Report, Result};
 
 pub use ground::Account;
 use ground::{Socket, give, prepare, socket_directory, unprivileged};
-pub use programs::find_programs;
+pub use programs::{find_among, find_programs};
 use programs::{is_server, no_server};
 
 /// The server listens nowhere but on its own socket, so that every cluster can have the same port.

@@ -50,6 +50,33 @@ impl Postgres {
     }
 }
 
+/// What holds of a restored database beyond numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Soundness {
+    /// Indexes that are not valid, as PostgreSQL prints them. One of a partitioned table that lacks a partition's is not meant.
+    pub invalid_indexes: Vec<String>,
+    /// Constraints of tables that were not validated, those inherited apart.
+    pub unvalidated: Vec<String>,
+}
+
+impl Postgres {
+    /// Asks it.
+    pub fn soundness(&self, database: &str, cx: &Context) -> Result<Soundness> {
+        let indexes = "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+                       WHERE c.relkind = 'i' AND NOT (i.indisvalid AND i.indisready AND i.indislive) ORDER BY 1";
+        let constraints = "SELECT format('%s on %s', quote_ident(conname), conrelid::regclass) FROM pg_constraint \
+                           WHERE conrelid <> 0 AND NOT convalidated AND conislocal ORDER BY 1";
+        cx.wait(async {
+            let client = self.connect(database, cx).await?;
+            let column = async |query: &str| {
+                let rows = client.query(query, &[]).await.map_err(|error| explain_sql(&error, database))?;
+                Ok::<Vec<String>, Report>(rows.iter().map(|row| row.get(0)).collect())
+            };
+            Ok(Soundness { invalid_indexes: column(indexes).await?, unvalidated: column(constraints).await? })
+        })
+    }
+}
+
 async fn tables(client: &Client, database: &str) -> Result<BTreeMap<TableName, u64>> {
     let names = format!(
         "SELECT n.nspname::text, c.relname::text, format('SELECT count(*) FROM ONLY %I.%I', n.nspname, c.relname) \

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
-use super::{Parser, Stage};
+use super::{Nobody, Parser, Stage};
 use crate::port::Stream;
 use crate::report::Result;
 
@@ -57,13 +57,13 @@ impl Thin {
         let mut rest = bytes;
         if self.parser.contents_end.is_none() {
             // What comes after the table of contents is a part of this very chunk.
-            let after = self.parser.contents(bytes)?.map_or(0, |after| after.len());
+            let after = self.parser.contents(bytes, &mut Nobody)?.map_or(0, |after| after.len());
             self.out.extend_from_slice(&bytes[..bytes.len() - after]);
             rest = &bytes[bytes.len() - after..];
         }
         while !rest.is_empty() {
             let before = self.is_before_a_block();
-            let used = self.parser.step(rest)?;
+            let used = self.parser.step(rest, &mut Nobody)?;
             let (taken, left) = rest.split_at(used);
             if before {
                 self.head.extend_from_slice(taken);

@@ -23,6 +23,12 @@ pub fn find_programs(major: Option<u32>) -> Result<PathBuf> {
     })
 }
 
+/// The same of exactly this major version, looked for in `directories` first.
+pub fn find_among(directories: &[PathBuf], major: u32) -> Result<PathBuf> {
+    let fits = |bin: &&PathBuf| is_server(bin) && major_of(bin) == Some(major);
+    directories.iter().find(fits).cloned().map_or_else(|| find_programs(Some(major)), Ok)
+}
+
 /// Versions below `parent`, each with where its programs are.
 fn versions(parent: &str, prefix: &str) -> Vec<(u32, PathBuf)> {
     let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
