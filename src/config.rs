@@ -5,6 +5,7 @@
 
 mod environment;
 mod job;
+mod pull;
 mod read;
 mod retention;
 mod store;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 pub use environment::{Environment, Fingerprint, Key};
 pub use job::{Ensure, Globals, Job, Naming};
+pub use pull::Pull;
 pub use store::{Promise, Rights, Store};
 pub use system::System;
 
@@ -48,6 +50,8 @@ pub struct Inventory {
     pub keys: BTreeMap<String, Key>,
     /// What is to be backed up, how and to where. Jobs that are `absent` are among them; [`Inventory::job`] refuses them.
     pub jobs: BTreeMap<String, Job>,
+    /// Which clean copies are made of them.
+    pub pulls: BTreeMap<String, Pull>,
     /// Where people are told.
     pub channels: BTreeMap<String, notify::Settings>,
     /// The directory where runs are kept, where one is named.
@@ -109,6 +113,11 @@ impl Inventory {
     /// Every job that is not absent, by name.
     pub fn present(&self) -> impl Iterator<Item = &Job> {
         self.jobs.values().filter(|job| job.ensure != Ensure::Absent)
+    }
+
+    /// The pull of that name.
+    pub fn pull(&self, name: &str) -> Result<&Pull> {
+        self.pulls.get(name).ok_or_else(|| self.unknown("pull", name, self.pulls.keys()))
     }
 
     /// The system of that name.

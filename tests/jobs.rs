@@ -2,5 +2,5 @@
 
 mod group;
 mod majors;
-mod rig;
+pub mod rig;
 mod through;

@@ -21,6 +21,7 @@ mod peers;
 mod picture;
 mod pipeline;
 mod postgres;
+mod pull;
 mod resume;
 mod samples;
 mod soak;

@@ -1,6 +1,7 @@
 //! The hands of this house: actions and probes carried out by the systems, stores and the pipeline that the configuration names.
 
 mod backup;
+pub mod pull;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -130,6 +131,7 @@ impl Engine {
                 self.guarded(system, cx)?.swap(Swap { live, staged, keep_as }, &comment, cx)?;
                 Ok(swap_outputs(keep_as))
             }
+            Work::Pull { pull, dump, again } => self.pull(pull, dump, *again, cx),
             Work::Unswap { system, live, staged, kept } => {
                 let comment = format!("lifeboat: was {live} until {}; taken back", Timestamp::now());
                 self.guarded(system, cx)?.swap(Swap { live, staged: kept, keep_as: staged }, &comment, cx)?;
@@ -291,6 +293,7 @@ impl Hands for Engine {
     fn recall(&self, action: &Action, cx: &Context) -> Result<Option<Outputs>> {
         Ok(match action {
             Action::Job(Work::Restore { job, dump, into }) => Some(restore_outputs(&self.dump(job, dump, cx)?.manifest, into)),
+            Action::Job(Work::Pull { pull, dump, .. }) => self.recall_pull(pull, dump, cx)?,
             Action::Job(Work::Swap { keep_as, .. }) => Some(swap_outputs(keep_as)),
             _ => None,
         })
@@ -317,6 +320,7 @@ impl Hands for Engine {
                 Ok(Seen::new(held, seen.lines().next().unwrap_or("exit 0")))
             }
             Probe::Restored { job, dump, database } => self.restored(job, dump, database, cx),
+            Probe::Pulled { pull, dump, since } => self.pulled(pull, dump, since.as_deref(), cx),
             Probe::Proof { job, dump, level } => {
                 let dump = self.dump(job, dump, cx)?;
                 let proven = dump.proven();

@@ -405,6 +405,17 @@ pub enum Work {
         /// The name the old one gets.
         keep_as: Template,
     },
+    /// Makes a clean copy: restores a dump beside the live database, sanitises it behind closed doors, proves that, swaps. Outputs: `dump`,
+    /// `database`, `kept` (empty where there was no live database), `snapshot_at`, `rows`, `state` (`done`, or `already there`).
+    Pull {
+        /// The pull.
+        pull: String,
+        /// `latest`, a dump's name, or an instant.
+        dump: Template,
+        /// Also where the live database is that copy already.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
+    },
     /// Takes a swap back.
     Unswap {
         /// The system.
@@ -427,6 +438,7 @@ impl Work {
             Work::Verify { .. } => &["level"],
             Work::Restore { .. } => &["database", "rows", "snapshot_at"],
             Work::Swap { .. } => &["kept"],
+            Work::Pull { .. } => &["dump", "database", "kept", "snapshot_at", "rows", "state"],
             Work::Unswap { .. } => &[],
         }
     }
@@ -504,6 +516,16 @@ pub enum Probe {
         dump: Template,
         /// The database.
         database: Template,
+    },
+    /// The live database says that it was made by this pull, as it is configured now, of this dump.
+    Pulled {
+        /// The pull.
+        pull: String,
+        /// The dump's name.
+        dump: Template,
+        /// Not before this instant, where that matters.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Template>,
     },
     /// A record says the dump was proven at least this far.
     Proof {

@@ -273,6 +273,7 @@ fn work(work: &Work, scope: &Scope) -> Result<Work> {
         Work::Verify { job, dump, level } => Work::Verify { job, dump: r(&dump)?, level },
         Work::Restore { job, dump, into } => Work::Restore { job, dump: r(&dump)?, into: r(&into)? },
         Work::Swap { system, live, staged, keep_as } => Work::Swap { system, live: r(&live)?, staged: r(&staged)?, keep_as: r(&keep_as)? },
+        Work::Pull { pull, dump, again } => Work::Pull { pull, dump: r(&dump)?, again },
         Work::Unswap { system, live, staged, kept } => Work::Unswap { system, live: r(&live)?, staged: r(&staged)?, kept: r(&kept)? },
     })
 }
@@ -289,6 +290,9 @@ pub fn check(check: &Check, scope: &Scope) -> Result<Check> {
         }
         Probe::Command { argv, equals } => Probe::Command { argv: each(argv, scope)?, equals: maybe(equals.as_ref(), scope)? },
         Probe::Restored { job, dump, database } => Probe::Restored { job: job.clone(), dump: r(dump)?, database: r(database)? },
+        Probe::Pulled { pull, dump, since } => {
+            Probe::Pulled { pull: pull.clone(), dump: r(dump)?, since: maybe(since.as_ref(), scope)? }
+        }
         Probe::Proof { job, dump, level } => Probe::Proof { job: job.clone(), dump: r(dump)?, level: *level },
     };
     Ok(Check { title: r(&check.title)?, probe, within: check.within })

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::stand::{Case, Told, told};
 
 /// Every subcommand, as DESIGN lists them.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "demo",
     "run",
     "resume",
@@ -31,6 +31,7 @@ const COMMANDS: [&str; 23] = [
     "replica",
     "ticket",
     "restore",
+    "pull",
     "swap",
     "unswap",
     "check",
