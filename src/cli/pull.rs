@@ -51,7 +51,9 @@ impl Pull {
         let dump = plan.dump().to_owned();
         if let Some(note) = plan.note.as_ref().filter(|_| plan.is_there() && !self.again) {
             if common.json {
-                print::json(&serde_json::json!({ "pull": self.pull, "dump": dump, "database": plan.live, "state": ALREADY, "at": note.at }))?;
+                print::json(
+                    &serde_json::json!({ "pull": self.pull, "dump": dump, "database": plan.live, "state": ALREADY, "at": note.at }),
+                )?;
             } else {
                 print::line(&format!("{ALREADY}: {} is {dump} by this pull since {}", plan.live, note.at))?;
             }

@@ -77,7 +77,11 @@ pub(super) fn pull(name: String, fields: &mut Fields<'_>, reading: &Reading) -> 
     let span = fields.span().unwrap_or_default();
     if assert.is_empty() && written_scan.is_none() {
         let problem = Problem::warning(fields.span(), format!("nothing proves that nothing personal is left by the pull `{name}`"));
-        fields.add(problem.label("neither `assert` nor `scan`").hint("scan = true looks for mail addresses, telephone numbers and tokens".to_owned()));
+        fields.add(
+            problem
+                .label("neither `assert` nor `scan`")
+                .hint("scan = true looks for mail addresses, telephone numbers and tokens".to_owned()),
+        );
     }
     let uses = PullUses { from: from?, system: system?, production, span };
     let pull = Pull {
@@ -114,7 +118,11 @@ fn identifier(value: &Value<'_>) -> Option<String> {
 fn files(value: &Value<'_>, reading: &Reading) -> Option<Vec<PathBuf>> {
     let one = |item: &Value<'_>| {
         let path = reading.path(item)?;
-        if path.is_file() { Some(path) } else { item.reject(item.problem(format!("there is no file {}", item.as_str().unwrap_or_default()))) }
+        if path.is_file() {
+            Some(path)
+        } else {
+            item.reject(item.problem(format!("there is no file {}", item.as_str().unwrap_or_default())))
+        }
     };
     let paths: Vec<Option<PathBuf>> = value.items()?.iter().map(one).collect();
     paths.into_iter().collect()
@@ -144,7 +152,8 @@ fn assertion(fields: &mut Fields<'_>) -> Option<Assertion> {
     let title = fields.required("title");
     let query = fields.must("query").and_then(|value| {
         let text = value.as_str().or_else(|| value.wrong("text"))?.trim();
-        let begins = |word: &str| text.len() > word.len() && text.is_char_boundary(word.len()) && text[..word.len()].eq_ignore_ascii_case(word);
+        let begins =
+            |word: &str| text.len() > word.len() && text.is_char_boundary(word.len()) && text[..word.len()].eq_ignore_ascii_case(word);
         if ["select", "with", "table", "values", "("].iter().any(|word| begins(word)) {
             return Some(text.to_owned());
         }
@@ -186,7 +195,9 @@ fn built_in(value: &Value<'_>) -> Option<Vec<Pattern>> {
 fn own(fields: &mut Fields<'_>) -> Option<Vec<Pattern>> {
     let entries = fields.all().into_iter().map(|(name, value)| {
         if BUILT_IN.iter().any(|(known, _)| known == name.get_ref()) {
-            return value.reject(Problem::error(name.span(), format!("`{}` is built in", name.get_ref())).hint("give your own another name".to_owned()));
+            return value.reject(
+                Problem::error(name.span(), format!("`{}` is built in", name.get_ref())).hint("give your own another name".to_owned()),
+            );
         }
         let text = value.as_str().or_else(|| value.wrong("a regular expression"))?;
         match Pattern::new(name.get_ref(), text) {

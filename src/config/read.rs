@@ -142,19 +142,15 @@ fn missing(fields: &Fields<'_>, name: &Spanned<String>, (kind, known): (&str, &B
     }
 }
 
-fn resolve_pull(
-    fields: &Fields<'_>,
-    name: &str,
-    uses: &PullUses,
-    jobs: &BTreeSet<String>,
-    systems: &BTreeSet<String>,
-    production: bool,
-) {
+fn resolve_pull(fields: &Fields<'_>, name: &str, uses: &PullUses, jobs: &BTreeSet<String>, systems: &BTreeSet<String>, production: bool) {
     missing(fields, &uses.from, ("job", jobs));
     missing(fields, &uses.system, ("system", systems));
     if production && !uses.production {
-        let problem = Problem::error(Some(uses.span.clone()), format!("the pull `{name}` replaces a database, and this environment is production"));
-        fields.add(problem.hint("pulls belong into the configuration of a lower environment; where this is meant: production = true".to_owned()));
+        let problem =
+            Problem::error(Some(uses.span.clone()), format!("the pull `{name}` replaces a database, and this environment is production"));
+        fields.add(
+            problem.hint("pulls belong into the configuration of a lower environment; where this is meant: production = true".to_owned()),
+        );
     }
 }
 

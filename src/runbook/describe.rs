@@ -129,7 +129,9 @@ pub fn question(probe: &Probe) -> String {
         Probe::Sql { system, database, query, .. } => sql(system, database.as_deref(), query, "-At ").join(" "),
         Probe::Command { argv, .. } => shell_words::join(argv),
         Probe::Restored { dump, database, .. } => format!("rows, constraints and indexes of {database} as in the manifest of {dump}"),
-        Probe::Pulled { pull, dump, .. } => format!("the live database of pull {pull} says by SHOW lifeboat.pulled that it was made of {dump}"),
+        Probe::Pulled { pull, dump, .. } => {
+            format!("the live database of pull {pull} says by SHOW lifeboat.pulled that it was made of {dump}")
+        }
         Probe::Proof { dump, level, .. } => format!("lifeboat verify {} --level L{level}", quoted(dump)),
     }
 }

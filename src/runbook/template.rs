@@ -290,9 +290,7 @@ pub fn check(check: &Check, scope: &Scope) -> Result<Check> {
         }
         Probe::Command { argv, equals } => Probe::Command { argv: each(argv, scope)?, equals: maybe(equals.as_ref(), scope)? },
         Probe::Restored { job, dump, database } => Probe::Restored { job: job.clone(), dump: r(dump)?, database: r(database)? },
-        Probe::Pulled { pull, dump, since } => {
-            Probe::Pulled { pull: pull.clone(), dump: r(dump)?, since: maybe(since.as_ref(), scope)? }
-        }
+        Probe::Pulled { pull, dump, since } => Probe::Pulled { pull: pull.clone(), dump: r(dump)?, since: maybe(since.as_ref(), scope)? },
         Probe::Proof { job, dump, level } => Probe::Proof { job: job.clone(), dump: r(dump)?, level: *level },
     };
     Ok(Check { title: r(&check.title)?, probe, within: check.within })

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::sync::atomic::AtomicU64;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 
 use super::*;
 use crate::kills::Dice;
@@ -201,13 +201,14 @@ impl Field {
             Whom::Ourselves => kill(i32::try_from(id).unwrap()),
             Whom::Child(name) => {
                 let running = self.ward.running_since(i32::try_from(id).unwrap()).into_iter();
-                let found = running.filter(|(child, _)| {
-                    fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm.trim() == name)
-                });
+                let found =
+                    running.filter(|(child, _)| fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm.trim() == name));
                 found.map(|(child, _)| kill(child)).fold(false, |hit, killed| hit || killed)
             }
             Whom::Backend => {
-                let query = format!("SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE datname = '{STAGED}' AND backend_type = 'client backend'");
+                let query = format!(
+                    "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE datname = '{STAGED}' AND backend_type = 'client backend'"
+                );
                 self.scene.ask("postgres", &query) != "0"
             }
         }
@@ -234,7 +235,11 @@ impl Field {
                 continue;
             }
             let error = self.scene.connect_as_app(&name).err().map(|error| error.to_string()).unwrap_or_default();
-            assert!(error.contains("permission denied") || error.contains("too many connections") || error.contains("does not exist"), "{error}: {}", what());
+            assert!(
+                error.contains("permission denied") || error.contains("too many connections") || error.contains("does not exist"),
+                "{error}: {}",
+                what()
+            );
             if !comment.starts_with("lifeboat: being restored") {
                 assert!(comment.starts_with("lifeboat: restored"), "{comment}: {}", what());
                 assert_eq!(self.scene.ask(&name, LOOK), self.editions[self.turn].1, "{}", what());
@@ -292,7 +297,8 @@ fn a_pull_killed_anywhere_never_takes_the_live_database_away_nor_shows_a_row_tha
     }
     let mut hits = 0;
     for _ in 0..kills * 3 {
-        let whom = dice.one_of(&[Whom::Ourselves, Whom::Ourselves, Whom::Ourselves, Whom::Child("psql"), Whom::Child("gpg"), Whom::Backend]);
+        let whom =
+            dice.one_of(&[Whom::Ourselves, Whom::Ourselves, Whom::Ourselves, Whom::Child("psql"), Whom::Child("gpg"), Whom::Backend]);
         let moment = Duration::from_micros(dice.below(whole));
         hits += u64::from(field.kill_and_go_on(whom, &format!("after {moment:?}"), |_, elapsed| elapsed >= moment));
         if hits >= kills {
@@ -320,7 +326,9 @@ fn a_pull_killed_anywhere_never_takes_the_live_database_away_nor_shows_a_row_tha
 fn server_process_killed(field: &mut Field) {
     let before = field.live();
     let mut victim = field.send_off();
-    let query = format!("SELECT coalesce(max(pid), 0)::text FROM pg_stat_activity WHERE datname = '{STAGED}' AND backend_type = 'client backend' AND state = 'active'");
+    let query = format!(
+        "SELECT coalesce(max(pid), 0)::text FROM pg_stat_activity WHERE datname = '{STAGED}' AND backend_type = 'client backend' AND state = 'active'"
+    );
     let mut hit = false;
     while !victim.has_ended() && !hit {
         let id: i32 = field.scene.ask("postgres", &query).parse().unwrap();

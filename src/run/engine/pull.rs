@@ -99,7 +99,7 @@ impl Engine {
                 Err(left) => error.cause(format!("and {staged} could not be dropped: {left}")),
             }
         })?;
-        plan.let_go(cx);
+        plan.let_go(&kept, cx);
         drop(turn);
         Ok(plan.outputs(&kept, "done"))
     }
@@ -144,7 +144,9 @@ impl Engine {
         let words = format!("{live} was made by pull {} of {}, at {}", note.pull, note.dump, note.at);
         Ok(match () {
             () if !right && note.dump == dump && note.pull == pull.name => Seen::new(false, format!("{words}, as it was configured then")),
-            () if since.is_some_and(|since| note.at < since) => Seen::new(false, format!("{words}, which is before {}", since.unwrap_or_default())),
+            () if since.is_some_and(|since| note.at < since) => {
+                Seen::new(false, format!("{words}, which is before {}", since.unwrap_or_default()))
+            }
             () => Seen::new(right, words),
         })
     }
@@ -186,9 +188,11 @@ impl Plan {
             format!("rewrite {} ({}): {:?} becomes {:?}", rewrite.table, rewrite.columns.join(", "), rewrite.from, rewrite.to)
         }));
         phases.extend(recipe.assert.iter().map(|assertion| format!("assert: {}", assertion.title)));
-        phases.extend(recipe.scan.as_ref().map(|scan| {
-            format!("scan for {}", scan.patterns.iter().map(|pattern| pattern.name.as_str()).collect::<Vec<_>>().join(", "))
-        }));
+        phases.extend(
+            recipe.scan.as_ref().map(|scan| {
+                format!("scan for {}", scan.patterns.iter().map(|pattern| pattern.name.as_str()).collect::<Vec<_>>().join(", "))
+            }),
+        );
         phases.push("clear away: statistics, dead rows; make statistics anew".into());
         phases.push(if self.postgres.has_database(&self.live, cx)? {
             let stays = self.pull.keep_for.map_or("for ever".to_owned(), |time| format!("for {time:#}"));
@@ -248,7 +252,8 @@ impl Plan {
         let restored = restored.map_err(|error| quietly(if is_loaded { error } else { blame(error, &self.manifest, store, cx) }));
         let sent = watch.end(cx);
         if sent > 0 {
-            cx.log.say("pull", &format!("{sent} connections of superusers were sent away from {staged}; let nothing but this log in as one"));
+            cx.log
+                .say("pull", &format!("{sent} connections of superusers were sent away from {staged}; let nothing but this log in as one"));
         }
         restored.map(|()| settings)
     }
@@ -298,9 +303,9 @@ impl Plan {
     }
 
     /// What was kept long enough goes. The copy is live by now: what fails here is said, and fails nothing.
-    fn let_go(&self, cx: &Context) {
+    fn let_go(&self, newest: &str, cx: &Context) {
         let now = self.postgres.identity(&self.postgres.settings.maintenance, cx).map(|identity| identity.now);
-        match now.and_then(|now| self.postgres.drop_overdue(&self.live, &self.pull.name, now, cx)) {
+        match now.and_then(|now| self.postgres.drop_overdue(&self.live, newest, &self.pull.name, now, cx)) {
             Ok((dropped, staying)) => {
                 for name in dropped {
                     cx.log.say("pull", &format!("dropped {name}: it was kept long enough"));
@@ -396,7 +401,8 @@ mod tests {
 
     #[test]
     fn what_a_server_repeats_of_a_row_goes_no_further() {
-        let error = Report::failed("psql exited with 3").cause("psql: ERROR:  bad\nCONTEXT:  COPY customers, line 5: \"7 Ada ada@example.org\"\nx@example.org");
+        let error = Report::failed("psql exited with 3")
+            .cause("psql: ERROR:  bad\nCONTEXT:  COPY customers, line 5: \"7 Ada ada@example.org\"\nx@example.org");
         assert_eq!(quietly(error).causes, ["psql: ERROR:  bad\nx@e******.o**"]);
     }
 }

@@ -146,9 +146,9 @@ impl Postgres {
         .map_err(|error| error.under(format!("naming {staged:?} {live:?} on {}", self.describe())))
     }
 
-    /// Drops what this pull kept of `live` for no longer than until now, by the server's clock. Gives the names, and in words what stays
-    /// although its time is over.
-    pub fn drop_overdue(&self, live: &str, pull: &str, now: Timestamp, cx: &Context) -> Result<(Vec<String>, Vec<String>)> {
+    /// Drops what this pull kept of `live` for no longer than until now, by the server's clock; never `newest`, by which the last swap is taken
+    /// back. Gives the names, and in words what stays although its time is over.
+    pub fn drop_overdue(&self, live: &str, newest: &str, pull: &str, now: Timestamp, cx: &Context) -> Result<(Vec<String>, Vec<String>)> {
         cx.wait(async {
             let client = self.connect(&self.settings.maintenance, cx).await?;
             let query = "SELECT datname::text, shobj_description(oid, 'pg_database') FROM pg_database
@@ -157,7 +157,7 @@ impl Postgres {
             let (mut dropped, mut staying) = (Vec::new(), Vec::new());
             for row in rows {
                 let (name, comment): (String, String) = (row.get(0), row.get(1));
-                if !keeping_ends(&comment, pull).is_some_and(|end| end <= now) {
+                if name == newest || !keeping_ends(&comment, pull).is_some_and(|end| end <= now) {
                     continue;
                 }
                 // Without FORCE: whoever is in it needs it.

@@ -56,7 +56,8 @@ async fn offending(client: &Client, assertion: &Assertion) -> Result<(i64, Vec<S
         return Ok((0, Vec::new()));
     }
     let columns = client.prepare(&format!("SELECT * FROM (\n{query}\n) AS offending")).await.map_err(explain)?;
-    let is_number: Vec<bool> = columns.columns().iter().map(|column| [Type::INT2, Type::INT4, Type::INT8].contains(column.type_())).collect();
+    let is_number: Vec<bool> =
+        columns.columns().iter().map(|column| [Type::INT2, Type::INT4, Type::INT8].contains(column.type_())).collect();
     let names: Vec<String> = columns.columns().iter().map(|column| column.name().to_owned()).collect();
     let answer = client.simple_query(&format!("SELECT * FROM (\n{query}\n) AS offending LIMIT {SHOWN}")).await.map_err(explain)?;
     let rows = answer.iter().filter_map(|message| match message {

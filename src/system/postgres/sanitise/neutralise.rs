@@ -46,7 +46,8 @@ async fn subscriptions(client: &Client) -> Result<Option<String>> {
 async fn schedulers(client: &Client) -> Result<Option<String>> {
     let mut done = Vec::new();
     for (table, column) in SCHEDULERS {
-        let query = "SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass($1) AND attname = $2 AND NOT attisdropped";
+        let query =
+            "SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass($1) AND attname = $2 AND NOT attisdropped";
         let there = client.query_opt(query, &[&table, &column]).await.map_err(|error| explain_sql(&error, ""))?;
         if there.is_some() {
             let off = execute(client, &format!("UPDATE {table} SET {column} = false WHERE {column}")).await?;

@@ -47,7 +47,11 @@ pub(super) async fn rewrite(client: &mut Client, rewrites: &[Rewrite]) -> Result
             let place = format!("{}.{column}", rewrite.table);
             let (table, kind, holds) = resolve(&transaction, rewrite, column).await?;
             let statement = statement(&table, column, &kind, holds);
-            let (from, to) = if holds == Holds::Json { (in_json(&rewrite.from)?, in_json(&rewrite.to)?) } else { (rewrite.from.clone(), rewrite.to.clone()) };
+            let (from, to) = if holds == Holds::Json {
+                (in_json(&rewrite.from)?, in_json(&rewrite.to)?)
+            } else {
+                (rewrite.from.clone(), rewrite.to.clone())
+            };
             let rows = transaction.execute(&statement, &[&from, &to]).await.map_err(|error| {
                 let report = explain_sql(&error, "");
                 Report { message: discreet(&report.message), causes: Vec::new(), ..report }.under(format!("rewriting {place}"))
@@ -71,8 +75,11 @@ async fn resolve(client: &tokio_postgres::Transaction<'_>, rewrite: &Rewrite, co
         LEFT JOIN (base JOIN pg_catalog.pg_type t USING (oid)) ON t.typtype <> 'd'
         LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
         WHERE c.oid = pg_catalog.to_regclass($1)";
-    let row = client.query_opt(query, &[table, &column]).await.map_err(|error| explain_sql(&error, "").under(format!("rewriting {table}")))?;
-    let missing = |what: String| Report::refused(what).hint("look at `rewrite` of this pull: a name that is not there is more likely a mistake than a wish");
+    let row =
+        client.query_opt(query, &[table, &column]).await.map_err(|error| explain_sql(&error, "").under(format!("rewriting {table}")))?;
+    let missing = |what: String| {
+        Report::refused(what).hint("look at `rewrite` of this pull: a name that is not there is more likely a mistake than a wish")
+    };
     let Some(row) = row else { return Err(missing(format!("there is no table {table} to rewrite"))) };
     let kind: Option<String> = row.get(1);
     let Some(kind) = kind else { return Err(missing(format!("table {table} has no column {column:?} to rewrite"))) };
@@ -82,7 +89,12 @@ async fn resolve(client: &tokio_postgres::Transaction<'_>, rewrite: &Rewrite, co
         (Some("json" | "jsonb"), _) => Holds::Json,
         (Some(base), _) if TEXTS.contains(&base) => Holds::Text,
         (_, Some(element)) if TEXTS[..4].contains(&element) => Holds::Array,
-        _ => return Err(Report::refused(format!("{table}.{column} is of type {kind}: texts are rewritten in text, json, xml and arrays of text")).hint("rewrite it in a file of `transform`")),
+        _ => {
+            return Err(Report::refused(format!(
+                "{table}.{column} is of type {kind}: texts are rewritten in text, json, xml and arrays of text"
+            ))
+            .hint("rewrite it in a file of `transform`"));
+        }
     };
     Ok((row.get(0), kind, holds))
 }

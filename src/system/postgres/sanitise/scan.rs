@@ -75,7 +75,8 @@ struct Place {
 pub(super) async fn scan(client: &Client, scan: &Scan, meter: &Meter) -> Result<Scanned> {
     let explain = |error| explain_sql(&error, "");
     // Rows that a policy would hide are an error, not no rows.
-    let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL row_security = off; SET LOCAL search_path = pg_catalog";
+    let begin =
+        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL row_security = off; SET LOCAL search_path = pg_catalog";
     let exempt = exempted(client, &scan.exempt).await?;
     client.batch_execute(begin).await.map_err(explain)?;
     let mut scanned = Scanned::default();
@@ -114,7 +115,8 @@ impl Scanned {
 async fn exempted(client: &Client, exempt: &[String]) -> Result<Vec<(String, String, String)>> {
     let mut found = Vec::new();
     for text in exempt {
-        let wrong = || Report::refused(format!("there is no column {text} to exempt from the scan")).hint("exempt = [\"schema.table.column\"]");
+        let wrong =
+            || Report::refused(format!("there is no column {text} to exempt from the scan")).hint("exempt = [\"schema.table.column\"]");
         let query = "SELECT n.nspname::text, c.relname::text, a.attname::text
             FROM pg_catalog.parse_ident($1) AS p, pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
             JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
