@@ -18,7 +18,7 @@ use crate::runbook::plan::{Check, Probe, Verify, Work};
 #[derive(Debug, Args)]
 pub struct Pull {
     /// The pull, as the configuration names it: [pull.NAME]
-    pull: String,
+    name: String,
     /// The dump's name, `latest`, or an instant
     #[arg(long, value_name = "DUMP", default_value = "latest")]
     dump: String,
@@ -33,7 +33,7 @@ pub struct Pull {
 impl Pull {
     pub fn run(&self, common: &Common) -> Result<ExitCode> {
         let world = World::open(common)?;
-        let plan = world.engine.plan_pull(&self.pull, &self.dump, &world.cx)?;
+        let plan = world.engine.plan_pull(&self.name, &self.dump, &world.cx)?;
         if self.show_only {
             let preview = plan.preview(&world.cx)?;
             if common.json {
@@ -52,7 +52,7 @@ impl Pull {
         if let Some(note) = plan.note.as_ref().filter(|_| plan.is_there() && !self.again) {
             if common.json {
                 print::json(
-                    &serde_json::json!({ "pull": self.pull, "dump": dump, "database": plan.live, "state": ALREADY, "at": note.at }),
+                    &serde_json::json!({ "pull": self.name, "dump": dump, "database": plan.live, "state": ALREADY, "at": note.at }),
                 )?;
             } else {
                 print::line(&format!("{ALREADY}: {} is {dump} by this pull since {}", plan.live, note.at))?;
@@ -60,10 +60,10 @@ impl Pull {
             return Ok(ExitCode::SUCCESS);
         }
         let since = self.again.then(|| Timestamp::now().to_string());
-        let probe = Probe::Pulled { pull: self.pull.clone(), dump: dump.clone(), since };
+        let probe = Probe::Pulled { pull: self.name.clone(), dump: dump.clone(), since };
         let check = Check { title: format!("{} says that it is {dump} by this pull", plan.live), probe, within: None };
-        let title = format!("Pull {}: a clean copy of {dump} becomes {}", self.pull, plan.live);
-        let work = Work::Pull { pull: self.pull.clone(), dump, again: self.again };
+        let title = format!("Pull {}: a clean copy of {dump} becomes {}", self.name, plan.live);
+        let work = Work::Pull { pull: self.name.clone(), dump, again: self.again };
         let live = backup::single(&world, "pull", &title, work, Verify::Checks(vec![check]))?;
         world.conclude(&live, common)
     }

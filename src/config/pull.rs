@@ -71,7 +71,11 @@ pub(super) fn pull(name: String, fields: &mut Fields<'_>, reading: &Reading) -> 
     let assert = fields.take("assert").and_then(|value| tables(&value, assertion)).unwrap_or_default();
     let written_scan = fields.take("scan");
     let scan = written_scan.as_ref().and_then(scan);
-    let keep_for = fields.take("keep_for").map_or(Some(Some(KEEP)), |value| keep_for(&value)).unwrap_or_default();
+    let keep_for = match fields.take("keep_for") {
+        None => Some(KEEP),
+        Some(value) if value.as_str() == Some("forever") => None,
+        Some(value) => super::retention::days(&value),
+    };
     let same_server = fields.or("same_server", false);
     let production = fields.or("production", false);
     let span = fields.span().unwrap_or_default();
@@ -224,12 +228,4 @@ fn exempt(value: &Value<'_>) -> Option<Vec<String>> {
     };
     let texts: Vec<Option<String>> = value.items()?.iter().map(one).collect();
     texts.into_iter().collect()
-}
-
-/// A time, or `forever`. A day has 24 hours.
-fn keep_for(value: &Value<'_>) -> Option<Option<SignedDuration>> {
-    if value.as_str() == Some("forever") {
-        return Some(None);
-    }
-    super::retention::days(value).map(Some)
 }

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What a pull says when each of its steps begins or ends, in order.
 const STEPS: [&str; 12] = [
     "run ",
-    "restore production",
+    "restore prod-",
     "count in",
     "neutralise …",
     "transform clean.sql …",
@@ -141,7 +141,7 @@ struct Field {
 impl Field {
     fn open() -> Field {
         let clean = format!("{SLOW}{CLEAN}{SLOW}");
-        let change = Change { transform: &[("clean.sql", &clean)], rules: SLOW_RULES, rows: 2000, ..Change::default() };
+        let change = Change { transform: &[("clean.sql", &clean)], rules: SLOW_RULES, rows: 600, ..Change::default() };
         let scene = Scene::open(&change);
         scene.execute("postgres", &["GRANT pg_read_all_data TO app"]);
         scene.rig.execute("orders", &["CREATE TABLE public.edition (n int PRIMARY KEY); INSERT INTO public.edition VALUES (1)"]);
@@ -151,7 +151,7 @@ impl Field {
         scene.rig.execute("orders", &[sold]);
         let second = scene.dump();
         let ward = Ward::of(&scene.rig.config);
-        let editions = [(first, "1 120 2000 0".to_owned()), (second, "2 127 1000 0".to_owned())];
+        let editions = [(first, "1 50 600 0".to_owned()), (second, "2 57 300 0".to_owned())];
         Field { scene, ward, editions, turn: 1, tally: BTreeMap::new() }
     }
 
@@ -182,7 +182,7 @@ impl Field {
         let began = Instant::now();
         let mut step = None;
         while !victim.has_ended() {
-            assert!(began.elapsed() < Duration::from_secs(60), "a pull did not end");
+            assert!(began.elapsed() < Duration::from_mins(1), "a pull did not end");
             let text = fs::read_to_string(&said).unwrap_or_default();
             if step.is_none() && ready(&text, began.elapsed()) && self.strike(whom, victim.child.id()) {
                 step = Some(last_step(&text));
@@ -203,7 +203,7 @@ impl Field {
                 let running = self.ward.running_since(i32::try_from(id).unwrap()).into_iter();
                 let found =
                     running.filter(|(child, _)| fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm.trim() == name));
-                found.map(|(child, _)| kill(child)).fold(false, |hit, killed| hit || killed)
+                found.filter(|(child, _)| kill(*child)).count() > 0
             }
             Whom::Backend => {
                 let query = format!(
@@ -251,7 +251,10 @@ impl Field {
         let before = self.live();
         let (fate, step) = self.hit(whom, ready);
         self.look(&fate, &before, &format!("{whom:?} {what}, hit at {step:?}"));
-        self.pull_through();
+        // One that is killed leaves something for the next to clear away; one that fails has done that itself.
+        if fate.code().is_none() {
+            self.pull_through();
+        }
         step.is_some()
     }
 }
@@ -268,7 +271,7 @@ fn setting(name: &str, standard: u64) -> u64 {
 // D11, B11, TRAPS 26, 27, 31
 #[test]
 fn a_pull_killed_anywhere_never_takes_the_live_database_away_nor_shows_a_row_that_is_not_sanitised() {
-    let kills = setting("LIFEBOAT_PULL_KILLS", 32);
+    let kills = setting("LIFEBOAT_PULL_KILLS", 30);
     let seed = setting("LIFEBOAT_PULL_SEED", u64::from(std::process::id()));
     eprintln!("LIFEBOAT_PULL_KILLS={kills} LIFEBOAT_PULL_SEED={seed}");
     let mut dice = Dice::of(seed);
@@ -277,7 +280,7 @@ fn a_pull_killed_anywhere_never_takes_the_live_database_away_nor_shows_a_row_tha
     let began = Instant::now();
     field.pull_through();
     let whole = u64::try_from(began.elapsed().as_micros()).unwrap();
-    eprintln!("undisturbed: {:.2} s", whole as f64 / 1e6);
+    eprintln!("undisturbed: {:?}", began.elapsed());
     let right: Vec<String> = field.editions.iter().map(|(_, right)| right.clone()).collect();
     let readers = [Reader::of(&field.scene, &right), Reader::of(&field.scene, &right)];
 

@@ -157,7 +157,7 @@ impl Postgres {
             let (mut dropped, mut staying) = (Vec::new(), Vec::new());
             for row in rows {
                 let (name, comment): (String, String) = (row.get(0), row.get(1));
-                if name == newest || !keeping_ends(&comment, pull).is_some_and(|end| end <= now) {
+                if name == newest || keeping_ends(&comment, pull).is_none_or(|end| end > now) {
                     continue;
                 }
                 // Without FORCE: whoever is in it needs it.

@@ -51,6 +51,9 @@ pub struct Target<'a> {
     pub server_major: u32,
 }
 
+/// What must be done with a restored database before anybody may see it.
+pub type Prepare<'a> = &'a mut dyn FnMut(&Context) -> Result<()>;
+
 impl Postgres {
     /// Makes the database, restores `stream` into it, analyses it. Whatever fails, the half-made database is gone when this returns.
     pub fn restore(&self, target: Target<'_>, stream: Stream, cx: &Context) -> Result<()> {
@@ -59,23 +62,11 @@ impl Postgres {
 
     /// The same behind closed doors: nobody but us can enter the database, while it is restored and after, and it bears the mark of a whole
     /// one only once `prepare` has done with it what must be done before anybody may see it (trap 31). A swap opens it.
-    pub fn restore_closed(
-        &self,
-        target: Target<'_>,
-        stream: Stream,
-        prepare: &mut dyn FnMut(&Context) -> Result<()>,
-        cx: &Context,
-    ) -> Result<()> {
+    pub fn restore_closed(&self, target: Target<'_>, stream: Stream, prepare: Prepare<'_>, cx: &Context) -> Result<()> {
         self.restore_and(target, stream, Some(prepare), cx)
     }
 
-    fn restore_and(
-        &self,
-        target: Target<'_>,
-        stream: Stream,
-        prepare: Option<&mut dyn FnMut(&Context) -> Result<()>>,
-        cx: &Context,
-    ) -> Result<()> {
+    fn restore_and(&self, target: Target<'_>, stream: Stream, prepare: Option<Prepare<'_>>, cx: &Context) -> Result<()> {
         self.can_restore(target, cx)?;
         let (guard, server_major) = cx.wait(self.create_staged(target, prepare.is_some(), cx))?;
         let restored = self.load(target, server_major, stream, cx).and_then(|()| prepare.map_or(Ok(()), |prepare| prepare(cx)));

@@ -29,6 +29,9 @@ pub struct Rewritten {
     pub rows: u64,
 }
 
+/// Types whose values are their text; of the first four there are arrays.
+const TEXTS: [&str; 6] = ["text", "varchar", "bpchar", "citext", "xml", "name"];
+
 /// How a column holds its text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Holds {
@@ -84,7 +87,6 @@ async fn resolve(client: &tokio_postgres::Transaction<'_>, rewrite: &Rewrite, co
     let kind: Option<String> = row.get(1);
     let Some(kind) = kind else { return Err(missing(format!("table {table} has no column {column:?} to rewrite"))) };
     let (base, element): (Option<String>, Option<String>) = (row.get(2), row.get(3));
-    const TEXTS: [&str; 6] = ["text", "varchar", "bpchar", "citext", "xml", "name"];
     let holds = match (base.as_deref(), element.as_deref()) {
         (Some("json" | "jsonb"), _) => Holds::Json,
         (Some(base), _) if TEXTS.contains(&base) => Holds::Text,
