@@ -139,9 +139,10 @@ fn tables<T>(value: &Value<'_>, read: impl Fn(&mut Fields<'_>) -> Option<T>) -> 
 
 fn rewrite(fields: &mut Fields<'_>) -> Option<Rewrite> {
     let table: Option<String> = fields.required("table");
-    let columns = match fields.one_of("column to rewrite", &["column", "columns"])? {
-        ("column", value) => String::read(value).map(|column| vec![column]),
-        (_, value) => Vec::<String>::read(value.clone())
+    let columns = match fields.one_of("column to rewrite", &["column", "columns"]) {
+        None => None,
+        Some(("column", value)) => String::read(value).map(|column| vec![column]),
+        Some((_, value)) => Vec::<String>::read(value.clone())
             .and_then(|columns| if columns.is_empty() { value.reject(value.problem("no column is named")) } else { Some(columns) }),
     };
     let from = fields.must("from").and_then(|value| match value.as_str() {
