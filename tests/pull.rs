@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use lifeboat::drill::sample::Sample;
+use lifeboat::pipeline::lease::Claim;
 use lifeboat::port::{Context, Log};
 use lifeboat::system::postgres::Postgres;
 use lifeboat::system::postgres::cluster::{Cluster, ClusterOptions, connect};
@@ -555,6 +556,31 @@ fn nobody_gets_into_the_copy_before_it_is_live_and_a_superuser_not_for_long() {
     assert!(said.contains("another pull into \"shop\"") && said.contains("of postgres, since 20"), "{said}");
     drop(turn);
     assert_eq!(scene.pull(&["--again"]).0, 0);
+}
+
+// G11
+#[test]
+fn a_pull_waits_for_the_backup_that_is_under_way() {
+    let scene = Scene::open(&Change { rules: &format!("wait = \"5m\"\n{RULES}"), ..Change::default() });
+    scene.dump();
+    let store = scene.rig.engine.store(scene.rig.engine.inventory().job("orders").unwrap(), &scene.cx).unwrap();
+    let locks = scene.file("locks");
+    let claim = Claim { system_identifier: "1", database: "orders", job: "orders", length: Duration::from_mins(10), locks: &locks };
+    let lease = lifeboat::pipeline::lease::acquire(&store, &claim, &scene.cx).unwrap();
+    assert_eq!(scene.pull(&["--dry-run"]).0, 0, "a dry run waits for nobody");
+    let said = scene.file("said");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+    command
+        .args(["pull", "clean", "--config"])
+        .arg(&scene.rig.config)
+        .env("HOME", scene.files.path())
+        .env("XDG_STATE_HOME", scene.files.path());
+    let mut waiting = command.stdout(std::process::Stdio::null()).stderr(fs::File::create(&said).unwrap()).spawn().unwrap();
+    until("the pull to wait", || fs::read_to_string(&said).unwrap().contains("waits for the backup of orders"));
+    assert_eq!(scene.databases().len(), 1);
+    drop(lease);
+    assert!(waiting.wait().unwrap().success(), "{}", fs::read_to_string(&said).unwrap());
+    assert_eq!(scene.databases().len(), 2);
 }
 
 // TRAPS 30

@@ -33,6 +33,9 @@ pub struct Pull {
 impl Pull {
     pub fn run(&self, common: &Common) -> Result<ExitCode> {
         let world = World::open(common)?;
+        if self.dump == "latest" && !self.show_only {
+            world.engine.await_push(&self.name, &world.cx)?;
+        }
         let plan = world.engine.plan_pull(&self.name, &self.dump, &world.cx)?;
         if self.show_only {
             let preview = plan.preview(&world.cx)?;

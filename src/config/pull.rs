@@ -30,6 +30,8 @@ pub struct Pull {
     pub into: Option<String>,
     /// A dump older than this is refused; the job's own rule where none is given.
     pub max_age: Option<SignedDuration>,
+    /// How long a backup of the job that is under way is waited for (G11); not at all where none.
+    pub wait: Option<SignedDuration>,
     /// Files run on the copy, in this order.
     pub transform: Vec<PathBuf>,
     /// What would act as production is switched off first.
@@ -64,6 +66,7 @@ pub(super) fn pull(name: String, fields: &mut Fields<'_>, reading: &Reading) -> 
     let system: Option<Spanned<String>> = fields.required("system");
     let into = fields.take("into").and_then(|value| identifier(&value));
     let max_age = fields.optional("max_age");
+    let wait = fields.optional("wait");
     let transform = fields.take("transform").and_then(|value| files(&value, reading)).unwrap_or_default();
     let neutralise: Option<bool> = fields.optional("neutralise");
     let neutralise_sql = fields.take("neutralise_sql").and_then(|value| files(&value, reading)).unwrap_or_default();
@@ -96,6 +99,7 @@ pub(super) fn pull(name: String, fields: &mut Fields<'_>, reading: &Reading) -> 
         system: uses.system.get_ref().clone(),
         into,
         max_age,
+        wait,
         transform,
         // A copy that stands in for production is said to be one.
         neutralise: neutralise.unwrap_or(!production),

@@ -1,7 +1,7 @@
 //! A clean copy, from the dump to the swap: everything that could refuse is asked before a byte moves, everything that changes rows happens
 //! on a database nobody else can enter, and what is live is the old one or the whole new one (D11, G5, B11).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -10,6 +10,10 @@ use sha2::{Digest, Sha256};
 use super::{Engine, Outputs, backup, blame, differences, dump_outputs, major};
 use crate::config::Pull;
 use crate::pipeline::catalogue::Selector;
+use crate::pipeline::lease::{
+    self,
+    record::{Standing, judge},
+};
 use crate::pipeline::manifest::{Format, Manifest};
 use crate::pipeline::openpgp::SecretKey;
 use crate::pipeline::restore;
@@ -71,6 +75,9 @@ pub struct Preview {
 impl Engine {
     /// Makes a clean copy of a dump the live database; whatever fails, the live one is untouched and nothing else is left.
     pub fn pull(&self, name: &str, dump: &str, again: bool, cx: &Context) -> Result<Outputs> {
+        if dump == "latest" {
+            self.await_push(name, cx)?;
+        }
         let plan = self.plan_pull(name, dump, cx)?;
         let turn = plan.postgres.take_turn(&plan.live, cx)?;
         // Another may have made it live while the turn was waited for.
@@ -102,6 +109,38 @@ impl Engine {
         plan.let_go(&kept, cx);
         drop(turn);
         Ok(plan.outputs(&kept, "done"))
+    }
+
+    /// Waits while the job whose dumps a pull takes is at work, for as long as the pull wants to: the dump being made is the one that is
+    /// wanted (G11). Whether it came out well is for the picking to see. Only reads; whose lease is over is told by our own clock.
+    pub fn await_push(&self, name: &str, cx: &Context) -> Result<()> {
+        let pull = self.inventory.pull(name)?;
+        let Some(patience) = pull.wait.and_then(|time| Duration::try_from(time).ok()) else { return Ok(()) };
+        let job = self.inventory.job(&pull.from)?;
+        let store = self.store(job, cx)?;
+        let until = Instant::now() + patience;
+        let mut told = false;
+        loop {
+            let cards = lease::list(&*store, Some(&job.name), cx)?;
+            let is_held = |card: &&lease::Card| matches!(judge(Some(&card.newest), Timestamp::now()), Standing::Held(_));
+            let Some(held) = cards.iter().find(is_held) else { return Ok(()) };
+            if Instant::now() >= until {
+                cx.log.say(
+                    "pull",
+                    &format!(
+                        "{} is still being backed up after {:#}: its newest dump is taken",
+                        job.name,
+                        SignedDuration::try_from(patience).unwrap_or_default()
+                    ),
+                );
+                return Ok(());
+            }
+            if !told {
+                cx.log.say("pull", &format!("waits for the backup of {}, {}", job.name, held.newest.describe()));
+                told = true;
+            }
+            cx.pause(super::LOOK_AGAIN)?;
+        }
     }
 
     /// Everything that can be asked and refused before anything is touched.
