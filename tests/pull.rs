@@ -430,7 +430,7 @@ fn a_transform_that_fails_is_told_by_file_and_line_and_nothing_it_did_is_seen() 
     // An own transaction inside ends ours half-way (trap 51); what is staged is not seen half-way all the same.
     fs::write(&clean, format!("BEGIN;\n{CLEAN}COMMIT;\nUPDATE nowhere SET x = 1;\n")).unwrap();
     let (code, _, said) = scene.pull(&[]);
-    assert!(code == 1 && said.contains(&format!("{path}:9 failed")), "{said}");
+    assert!(code == 1 && said.contains(&format!("{path}:8 failed")), "{said}");
     assert_eq!(scene.databases().len(), 2);
     // An \i inside is done, from where the file is; and then nobody knows whether the copy is there already.
     fs::write(scene.file("part.sql"), CLEAN).unwrap();
