@@ -15,6 +15,7 @@ mod peek;
 mod plain;
 mod print;
 mod prune;
+mod pull;
 mod replica;
 mod runs;
 mod schema;
@@ -105,6 +106,8 @@ enum Command {
     Lease(lease::Lease),
     /// Restore a dump into a new database; never into one that exists
     Restore(backup::Restore),
+    /// A clean copy of a dump for a lower environment: restored, sanitised, proven, then swapped in
+    Pull(pull::Pull),
     /// A restored database takes the live one's name; the live one is kept under another
     Swap(swap::Swap),
     /// Take a swap back
@@ -166,6 +169,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Prune(prune) => prune.run(common),
         Command::Lease(lease) => lease.run(common),
         Command::Restore(restore) => restore.run(common),
+        Command::Pull(pull) => pull.run(common),
         Command::Swap(swap) => swap.run(common),
         Command::Unswap(unswap) => unswap.run(common),
         Command::Kept(kept) => kept.run(common),

@@ -6,6 +6,7 @@
 mod environment;
 mod job;
 mod proof;
+mod pull;
 mod read;
 mod retention;
 mod store;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub use environment::{Environment, Fingerprint, Key, days};
 pub use job::{Ensure, Globals, Job, Naming};
 pub use proof::Proving;
+pub use pull::Pull;
 pub use store::{Promise, Rights, Store};
 pub use system::System;
 
@@ -50,6 +52,8 @@ pub struct Inventory {
     pub keys: BTreeMap<String, Key>,
     /// What is to be backed up, how and to where. Jobs that are `absent` are among them; [`Inventory::job`] refuses them.
     pub jobs: BTreeMap<String, Job>,
+    /// Which clean copies are made of them.
+    pub pulls: BTreeMap<String, Pull>,
     /// Where people are told.
     pub channels: BTreeMap<String, notify::Settings>,
     /// Where and by what dumps are restored to be looked at.
@@ -113,6 +117,11 @@ impl Inventory {
     /// Every job that is not absent, by name.
     pub fn present(&self) -> impl Iterator<Item = &Job> {
         self.jobs.values().filter(|job| job.ensure != Ensure::Absent)
+    }
+
+    /// The pull of that name.
+    pub fn pull(&self, name: &str) -> Result<&Pull> {
+        self.pulls.get(name).ok_or_else(|| self.unknown("pull", name, self.pulls.keys()))
     }
 
     /// The system of that name.

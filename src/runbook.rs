@@ -31,12 +31,13 @@
 //! | `http` | `{ method, url, body, status, outputs = { job = "/job" }, poll = { url, every, until = { "/state" = "done" }, fail = { "/state" = ["failed"] } } }` |
 //! | `backup` `pick` `prove` `restore` | `{ job }`, `{ job, dump }`, `{ job, dump, level = "L4" }`, `{ job, dump, into }` |
 //! | `swap` `unswap` | `{ system, live, staged, keep_as }`, `{ system, live, staged, kept }` |
+//! | `pull` | `{ pull, dump = "latest", again = false }`; outputs: `dump`, `database`, `kept`, `state`, … |
 //! | `wait` | `"30s"`, or `{ until = CHECK }` |
 //! | `notify` | `{ channel, message }` |
 //! | `include` | `"other-runbook"`, beside it `with = { parameter = "value" }` |
 //!
 //! A check is one of `http = { url, status, contains, expect = { "/pointer" = "value" } }`, `sql = { system, database, query, equals }`,
-//! `command = […]` with `equals`, `restored = { job, dump, database }`, `proof = { job, dump, level }`.
+//! `command = […]` with `equals`, `restored = { job, dump, database }`, `pulled = { pull, dump }`, `proof = { job, dump, level }`.
 //!
 //! Templates are Jinja over `params.x`, `vars.x`, `env.name`, `env.production`, `run.id`, `run.started_at` and `steps.ID.OUTPUT` of earlier
 //! steps, with the filters `default identifier json lower replace sql_name sql_text trim upper`. What an action *is* cannot be a template.

@@ -25,6 +25,7 @@ mod picture;
 mod pipeline;
 mod postgres;
 mod proof;
+mod pull;
 mod resume;
 mod samples;
 mod soak;

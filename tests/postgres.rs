@@ -28,7 +28,7 @@ fn what_was_dumped_is_restored_and_counts_the_same_in_both_layouts() {
     assert!(live.tables.len() > 10 && live.constraints > 5 && live.large_objects > 0, "{live:?}");
     for layout in [Layout::Plain, Layout::Custom] {
         let into = format!("copy_{layout:?}");
-        shop.postgres.restore(target(&into, layout), dump(&shop, layout), &shop.cx).unwrap();
+        shop.postgres.restore(target(&into, layout), dump(&shop, layout), None, &shop.cx).unwrap();
         assert_eq!(shop.postgres.count(&into, &shop.cx).unwrap(), live, "{layout:?}");
         // Trap 29: the planner knows the data.
         assert_ne!(shop.ask(&into, "SELECT count(*) FROM pg_statistic WHERE starelid = 'shop.orders'::regclass"), "0");
@@ -40,7 +40,7 @@ fn what_was_dumped_is_restored_and_counts_the_same_in_both_layouts() {
 fn a_restore_that_fails_leaves_no_database_and_says_why() {
     let shop = Shop::open();
     let sql = "CREATE TABLE a (id int);\nCREATE TABLE broken (id nonsense);\n";
-    let error = shop.postgres.restore(target("half", Layout::Plain), Box::new(sql.as_bytes()), &shop.cx).unwrap_err();
+    let error = shop.postgres.restore(target("half", Layout::Plain), Box::new(sql.as_bytes()), None, &shop.cx).unwrap_err();
     assert!(error.to_string().contains(r#"type "nonsense" does not exist"#), "{error}");
     assert!(!shop.postgres.has_database("half", &shop.cx).unwrap());
 }
@@ -56,7 +56,7 @@ fn a_stream_that_fails_is_the_reason_told_and_leaves_no_database() {
     }
     let shop = Shop::open();
     let stream = Box::new("CREATE TABLE a (id int);\n".as_bytes().chain(Cut));
-    let error = shop.postgres.restore(target("half", Layout::Plain), stream, &shop.cx).unwrap_err();
+    let error = shop.postgres.restore(target("half", Layout::Plain), stream, None, &shop.cx).unwrap_err();
     assert_eq!((error.kind, error.message.as_str()), (Kind::Refused, "the object ends early"));
     assert!(!shop.postgres.has_database("half", &shop.cx).unwrap());
 }
@@ -65,7 +65,7 @@ fn a_stream_that_fails_is_the_reason_told_and_leaves_no_database() {
 #[test]
 fn a_restore_never_writes_into_a_database_that_exists() {
     let shop = Shop::open();
-    let error = shop.postgres.restore(target(DATABASE, Layout::Plain), Box::new(&b""[..]), &shop.cx).unwrap_err();
+    let error = shop.postgres.restore(target(DATABASE, Layout::Plain), Box::new(&b""[..]), None, &shop.cx).unwrap_err();
     assert_eq!(error.kind, Kind::Refused);
     assert!(error.message.contains("exists already"), "{error}");
     assert_eq!(shop.ask(DATABASE, "SELECT count(*) FROM shop.orders"), "2000");
@@ -89,7 +89,7 @@ fn only_marked_databases_that_nobody_restores_into_are_swept() {
 #[test]
 fn a_swap_under_load_keeps_rights_and_settings_and_can_be_taken_back() {
     let shop = Shop::open();
-    shop.postgres.restore(target("staged", Layout::Plain), dump(&shop, Layout::Plain), &shop.cx).unwrap();
+    shop.postgres.restore(target("staged", Layout::Plain), dump(&shop, Layout::Plain), None, &shop.cx).unwrap();
     let before = shop.ask("postgres", &settings_of(DATABASE));
     let stop = Arc::new(AtomicBool::new(false));
     let users: Vec<_> = (0..4).map(|_| spawn_user(&shop, &stop)).collect();

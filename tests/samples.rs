@@ -22,7 +22,13 @@ fn samples(directory: &str) -> Vec<PathBuf> {
 
 fn names() -> runbook::Names {
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    runbook::Names { systems: set(&["orders"]), jobs: set(&["orders"]), channels: set(&["team"]), vars: set(&["www", "api", "database"]) }
+    runbook::Names {
+        systems: set(&["orders"]),
+        jobs: set(&["orders"]),
+        channels: set(&["team"]),
+        pulls: set(&["clean"]),
+        vars: set(&["www", "api", "database"]),
+    }
 }
 
 /// One page with what is said about each file.

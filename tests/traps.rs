@@ -33,7 +33,15 @@ const TRAPS: &[(u8, &str, Answer)] = &[
         "the trailer is not the last line",
         Tests(&["every_cut_before_the_closing_line_is_seen", "nothing_is_whole_that_lacks_an_end_or_goes_on_after_it"]),
     ),
-    (3, "psql exits 0 although SQL failed", Tests(&["a_restore_that_fails_leaves_no_database_and_says_why"])),
+    (
+        3,
+        "psql exits 0 although SQL failed",
+        Tests(&[
+            "a_restore_that_fails_leaves_no_database_and_says_why",
+            "a_file_that_would_go_on_after_an_error_is_refused_before_it_starts",
+            "a_transform_that_fails_is_told_by_file_and_line_and_nothing_it_did_is_seen",
+        ]),
+    ),
     (
         4,
         "pg_restore --list passes a cut archive",
@@ -175,6 +183,8 @@ const TRAPS: &[(u8, &str, Answer)] = &[
         Tests(&[
             "a_restore_that_fails_leaves_no_database_and_says_why",
             "whatever_is_killed_and_whenever_every_published_dump_is_whole_and_nothing_else_is_left",
+            "a_damaged_dump_leaves_the_live_database_as_it_is",
+            "a_pull_killed_anywhere_never_takes_the_live_database_away_nor_shows_a_row_that_is_not_sanitised",
         ]),
     ),
     (
@@ -183,6 +193,7 @@ const TRAPS: &[(u8, &str, Answer)] = &[
         Tests(&[
             "a_swap_under_load_keeps_rights_and_settings_and_can_be_taken_back",
             "a_swap_gives_the_restored_database_what_the_live_one_has_now",
+            "a_pull_killed_anywhere_never_takes_the_live_database_away_nor_shows_a_row_that_is_not_sanitised",
         ]),
     ),
     (28, "a restore into what is there doubles rows", Tests(&["a_restore_never_writes_into_a_database_that_exists"])),
@@ -193,10 +204,20 @@ const TRAPS: &[(u8, &str, Answer)] = &[
             "what_was_dumped_is_restored_and_counts_the_same_in_both_layouts",
             "roles_that_are_missing_are_all_told_before_anything_is_made_or_are_made_when_told_so",
             "owners_rights_and_settings_come_back_from_a_dump_that_recorded_them",
+            "a_clean_copy_is_restored_sanitised_proven_and_swapped_in",
         ]),
     ),
-    (30, "a copy that acts as if it were production", Later("neutralising comes with sanitising")),
-    (31, "sanitised after the swap", Later("sanitising is not built")),
+    (30, "a copy that acts as if it were production", Tests(&["a_copy_neither_subscribes_nor_runs_jobs_nor_reaches_production"])),
+    (
+        31,
+        "sanitised after the swap",
+        Tests(&[
+            "a_pull_killed_anywhere_never_takes_the_live_database_away_nor_shows_a_row_that_is_not_sanitised",
+            "nobody_gets_into_the_copy_before_it_is_live_and_a_superuser_not_for_long",
+            "a_transform_that_fails_is_told_by_file_and_line_and_nothing_it_did_is_seen",
+            "what_the_scan_finds_in_any_kind_of_column_refuses_and_is_told_by_its_place",
+        ]),
+    ),
     (
         32,
         "pg_dump older than the server",
@@ -260,7 +281,14 @@ const TRAPS: &[(u8, &str, Answer)] = &[
     (48, "a panic leaves the terminal broken", Tests(&["a_panic_gives_the_terminal_back_before_it_speaks"])),
     (49, "a key that cannot encrypt", Tests(&["a_recipient_that_cannot_encrypt_is_named_before_the_dump_starts"])),
     (50, "two ratatuis", Tests(&["there_is_one_ratatui"])),
-    (51, "a plain dump with large objects commits half-way", Tests(&["what_was_dumped_is_restored_and_counts_the_same_in_both_layouts"])),
+    (
+        51,
+        "a plain dump with large objects commits half-way",
+        Tests(&[
+            "what_was_dumped_is_restored_and_counts_the_same_in_both_layouts",
+            "a_transform_that_fails_is_told_by_file_and_line_and_nothing_it_did_is_seen",
+        ]),
+    ),
 ];
 
 #[test]

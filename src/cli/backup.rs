@@ -170,7 +170,7 @@ fn holds(job: &str, dump: &str, database: &str, tables: &[String]) -> Check {
 }
 
 /// One piece of work of the engine as a run of one step, with nobody to ask.
-fn single(world: &World, id: &str, title: &str, work: Work, verify: Verify) -> Result<Live> {
+pub fn single(world: &World, id: &str, title: &str, work: Work, verify: Verify) -> Result<Live> {
     let plan = plan(world, id, title, work, verify, None)?;
     let crew = world.crew(Unattended { boxed: false });
     run::start(&world.runs(), plan, false, Timestamp::now(), crew, &world.cx)

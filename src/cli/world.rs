@@ -51,7 +51,7 @@ impl World {
         let mut cx = Context::new(runtime.handle().clone());
         cx.log = Log::to(|who, line| {
             // Its own words only: what children say is kept for their failures.
-            if ["backup", "restore", "pick", "proof", "sweep"].contains(&who) {
+            if ["backup", "restore", "pick", "proof", "sweep", "pull"].contains(&who) {
                 plain::say(&format!("          {line}"));
             }
         });
@@ -214,6 +214,7 @@ pub fn names(inventory: &Inventory) -> Names {
         systems: inventory.systems.keys().cloned().collect(),
         jobs: inventory.present().map(|job| job.name.clone()).collect(),
         channels: inventory.channels.keys().cloned().collect(),
+        pulls: inventory.pulls.keys().cloned().collect(),
         vars: inventory.vars.keys().cloned().collect(),
     }
 }

@@ -8,6 +8,7 @@ use toml::Spanned;
 use super::environment::{environment, key};
 use super::job::{Uses, job};
 use super::proof::proving;
+use super::pull::{PullUses, pull};
 use super::store::{promise, store};
 use super::system::{channel, system};
 use super::{Environment, Inventory, Job};
@@ -41,11 +42,16 @@ fn all(fields: &mut Fields<'_>, reading: &Reading, path: PathBuf) -> Option<Inve
     let channels = named(fields, "channel", |_, fields| channel(fields, reading));
     let jobs = named(fields, "job", job);
     let proving = fields.take("proof").and_then(|value| value.table(|fields| Some(proving(fields, reading)))).unwrap_or_default();
+    let pulls = named(fields, "pull", |name, fields| pull(name, fields, reading));
     let mut directory =
         |table: &str| fields.take(table).and_then(|value| value.table(|fields| fields.must("path").and_then(|value| reading.path(&value))));
     let (runs, runbooks) = (directory("runs"), directory("runbooks"));
     let uses = jobs.values.values().map(|(_, uses)| uses);
     resolve(fields, uses, [("system", &systems.names), ("store", &stores.names), ("key", &keys.names)]);
+    let production = environment.as_ref().is_some_and(|environment| environment.production);
+    for (name, (_, uses)) in &pulls.values {
+        resolve_pull(fields, name, uses, &jobs.names, &systems.names, production);
+    }
     for (name, (_, (_, replica))) in &stores.values {
         let Some(replica) = replica else { continue };
         if replica.get_ref() == name {
@@ -67,6 +73,7 @@ fn all(fields: &mut Fields<'_>, reading: &Reading, path: PathBuf) -> Option<Inve
         channels: channels.values,
         jobs: jobs.values.into_iter().map(|(name, (job, _))| (name, job)).collect::<BTreeMap<String, Job>>(),
         proving,
+        pulls: pulls.values.into_iter().map(|(name, (pull, _))| (name, pull)).collect(),
         runs,
         runbooks,
     })
@@ -123,17 +130,30 @@ fn vars(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
 
 fn resolve<'a>(fields: &Fields<'_>, uses: impl Iterator<Item = &'a Uses>, known: [(&str, &BTreeSet<String>); 3]) {
     let [systems, stores, keys] = known;
-    let missing = |name: &Spanned<String>, (kind, known): (&str, &BTreeSet<String>)| {
-        if !known.contains(name.get_ref()) {
-            let problem = Problem::error(name.span(), format!("there is no {kind} `{}`", name.get_ref()));
-            let hint = suggest(name.get_ref(), known.iter().map(String::as_str));
-            fields.add(problem.hint(hint.unwrap_or_else(|| format!("[{kind}.{}]", name.get_ref()))));
-        }
-    };
     for uses in uses {
-        missing(&uses.system, systems);
-        missing(&uses.store, stores);
-        uses.keys.iter().for_each(|key| missing(key, keys));
+        missing(fields, &uses.system, systems);
+        missing(fields, &uses.store, stores);
+        uses.keys.iter().for_each(|key| missing(fields, key, keys));
+    }
+}
+
+fn missing(fields: &Fields<'_>, name: &Spanned<String>, (kind, known): (&str, &BTreeSet<String>)) {
+    if !known.contains(name.get_ref()) {
+        let problem = Problem::error(name.span(), format!("there is no {kind} `{}`", name.get_ref()));
+        let hint = suggest(name.get_ref(), known.iter().map(String::as_str));
+        fields.add(problem.hint(hint.unwrap_or_else(|| format!("[{kind}.{}]", name.get_ref()))));
+    }
+}
+
+fn resolve_pull(fields: &Fields<'_>, name: &str, uses: &PullUses, jobs: &BTreeSet<String>, systems: &BTreeSet<String>, production: bool) {
+    missing(fields, &uses.from, ("job", jobs));
+    missing(fields, &uses.system, ("system", systems));
+    if production && !uses.production {
+        let problem =
+            Problem::error(Some(uses.span.clone()), format!("the pull `{name}` replaces a database, and this environment is production"));
+        fields.add(
+            problem.hint("pulls belong into the configuration of a lower environment; where this is meant: production = true".to_owned()),
+        );
     }
 }
 

@@ -43,7 +43,7 @@ fn number(value: &Value<'_>) -> Option<usize> {
 }
 
 /// `180d`, `26w`, `36h`: a day has 24 hours.
-fn days(value: &Value<'_>) -> Option<SignedDuration> {
+pub(super) fn days(value: &Value<'_>) -> Option<SignedDuration> {
     let text = value.as_str().or_else(|| value.wrong("an age, like \"180d\""))?;
     let span = text.parse::<Span>().ok().filter(|span| span.get_years() == 0 && span.get_months() == 0);
     let time = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()).filter(SignedDuration::is_positive);

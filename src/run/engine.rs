@@ -3,6 +3,7 @@
 mod backup;
 mod kept;
 mod prove;
+pub mod pull;
 mod restore;
 mod together;
 
@@ -146,6 +147,7 @@ impl Engine {
             Work::Swap { system, live, staged, keep_as, keep_until, partial } => {
                 self.swap(system, Swap { live, staged, keep_as, partial: *partial }, keep_until.as_deref(), cx)
             }
+            Work::Pull { pull, dump, again } => self.pull(pull, dump, *again, cx),
             // It was live before, whatever it is.
             Work::Unswap { system, live, staged, kept } => {
                 self.unswap(system, Swap { live, staged: kept, keep_as: staged, partial: true }, cx)
@@ -253,6 +255,7 @@ impl Hands for Engine {
             Action::Job(Work::Restore { job, dump, into, tables, .. }) => {
                 Some(self::restore::outputs(&self.dump(job, dump, cx)?.manifest, into, tables)?)
             }
+            Action::Job(Work::Pull { pull, dump, .. }) => self.recall_pull(pull, dump, cx)?,
             Action::Job(Work::Swap { keep_as, .. }) => Some(swap_outputs(keep_as)),
             _ => None,
         })
@@ -279,6 +282,7 @@ impl Hands for Engine {
                 Ok(Seen::new(held, seen.lines().next().unwrap_or("exit 0")))
             }
             Probe::Restored { job, dump, database, tables } => self.restored(job, dump, database, tables, cx),
+            Probe::Pulled { pull, dump, since } => self.pulled(pull, dump, since.as_deref(), cx),
             Probe::Proof { job, dump, level } => {
                 let dump = self.dump(job, dump, cx)?;
                 let proven = dump.proven();

@@ -8,7 +8,7 @@ use crate::report::written::{Fields, FromToml, Problem, Value};
 
 /// The keys that say what a step does; `include` is the step's own affair.
 pub(super) fn action_keys(with_include: bool) -> Vec<&'static str> {
-    let keys = ["manual", "command", "sql", "http", "backup", "pick", "prove", "restore", "swap", "unswap", "wait", "notify"];
+    let keys = ["manual", "command", "sql", "http", "backup", "pick", "prove", "restore", "swap", "unswap", "pull", "wait", "notify"];
     keys.into_iter().chain(with_include.then_some("include")).collect()
 }
 
@@ -37,6 +37,12 @@ pub(super) fn action(key: &str, value: &Value<'_>, notes: &mut Notes) -> Option<
 fn work(key: &str, fields: &mut Fields<'_>, notes: &mut Notes) -> Option<Work> {
     if matches!(key, "swap" | "unswap") {
         return exchange(key, fields, notes);
+    }
+    if key == "pull" {
+        let pull = reference(fields, ReferenceKind::Pull, "pull", notes);
+        let dump = template(fields, "dump", notes).unwrap_or_else(|| "latest".to_owned());
+        let again = fields.or("again", false);
+        return Some(Work::Pull { pull: pull?, dump, again });
     }
     let job = reference(fields, ReferenceKind::Job, "job", notes);
     match key {
@@ -226,7 +232,7 @@ pub(super) fn checks(value: &Value<'_>, notes: &mut Notes) -> Option<Vec<Check>>
 fn check(fields: &mut Fields<'_>, notes: &mut Notes) -> Option<Check> {
     let title = template(fields, "title", notes);
     let within = fields.optional("within");
-    let (key, value) = fields.one_of("check", &["http", "sql", "command", "restored", "proof"])?;
+    let (key, value) = fields.one_of("check", &["http", "sql", "command", "restored", "pulled", "proof"])?;
     let probe = match key {
         "command" => {
             let argv = argv(&value, notes);
@@ -241,6 +247,12 @@ fn check(fields: &mut Fields<'_>, notes: &mut Notes) -> Option<Check> {
             let database = must(fields, "database", notes);
             let tables = tables(fields, notes);
             Some(Probe::Restored { job: job?, dump: dump?, database: database?, tables: tables? })
+        })?,
+        "pulled" => value.table(|fields| {
+            let pull = reference(fields, ReferenceKind::Pull, "pull", notes);
+            let dump = must(fields, "dump", notes);
+            let since = template(fields, "since", notes);
+            Some(Probe::Pulled { pull: pull?, dump: dump?, since })
         })?,
         _ => value.table(|fields| {
             let job = reference(fields, ReferenceKind::Job, "job", notes);

@@ -69,6 +69,10 @@ fn work(work: &Work) -> Vec<String> {
             let early = if *early { " --early" } else { "" };
             format!("lifeboat kept drop {} --system {}{early}", quoted(database), quoted(system))
         }
+        Work::Pull { pull, dump, again } => {
+            let dump = if dump == "latest" { String::new() } else { format!(" --dump {}", quoted(dump)) };
+            format!("lifeboat pull {}{dump}{}", quoted(pull), if *again { " --again" } else { "" })
+        }
         Work::Unswap { system, live, staged, kept } => {
             format!("lifeboat unswap {} {} {} --kept {}", quoted(system), quoted(live), quoted(staged), quoted(kept))
         }
@@ -94,6 +98,15 @@ pub fn by_hand(action: &Action) -> Vec<String> {
             format!("vacuumdb --analyze-only {}", quoted(into)),
         ],
         Work::Swap { live, staged, keep_as, .. } => exchange(live, staged, keep_as),
+        Work::Pull { pull, dump, .. } => vec![
+            format!("# [pull.{pull}] in the configuration says what, where and how; never sanitise after the swap:"),
+            "set -o pipefail".to_owned(),
+            "createdb --template=template0 STAGED; psql -X -c 'ALTER DATABASE \"STAGED\" CONNECTION LIMIT 0'".to_owned(),
+            format!("gpg -d {} | gunzip | psql -X -v ON_ERROR_STOP=1 -d STAGED", quoted(dump)),
+            "psql -X -1 -v ON_ERROR_STOP=1 -d STAGED -f TRANSFORM.sql    # each file, then the assertions: no row".to_owned(),
+            "psql -X -d STAGED -c 'DELETE FROM pg_statistic' -c 'VACUUM ANALYZE'".to_owned(),
+            "# then the two renames of a swap".to_owned(),
+        ],
         Work::Unswap { live, staged, kept, .. } => exchange(live, kept, staged),
         Work::DropKept { database, .. } => vec![format!("dropdb {}", quoted(database))],
     }
@@ -133,6 +146,9 @@ pub fn question(probe: &Probe) -> String {
         Probe::Sql { system, database, query, .. } => sql(system, database.as_deref(), query, "-At ").join(" "),
         Probe::Command { argv, .. } => shell_words::join(argv),
         Probe::Restored { dump, database, .. } => format!("rows, constraints and indexes of {database} as in the manifest of {dump}"),
+        Probe::Pulled { pull, dump, .. } => {
+            format!("the live database of pull {pull} says by SHOW lifeboat.pulled that it was made of {dump}")
+        }
         Probe::Proof { dump, level, .. } => format!("lifeboat verify {} --level L{level}", quoted(dump)),
     }
 }
@@ -144,6 +160,7 @@ pub fn probe(probe: &Probe) -> String {
         Probe::Sql { query, .. } => query.split_whitespace().collect::<Vec<_>>().join(" "),
         Probe::Command { argv, .. } => shell_words::join(argv),
         Probe::Restored { dump, database, .. } => return format!("{database} holds all of {dump}"),
+        Probe::Pulled { pull, dump, .. } => return format!("{pull} is live, made of {dump}"),
         Probe::Proof { dump, level, .. } => return format!("{dump} is proven to L{level}"),
     };
     match expected(probe) {
@@ -163,7 +180,7 @@ pub fn expected(probe: &Probe) -> Option<String> {
         }
         Probe::Sql { equals, .. } => Some(equals.clone()),
         Probe::Command { equals, .. } => equals.clone(),
-        Probe::Restored { .. } | Probe::Proof { .. } => None,
+        Probe::Restored { .. } | Probe::Pulled { .. } | Probe::Proof { .. } => None,
     }
 }
 

@@ -143,7 +143,7 @@ impl Page {
             let has_own_title = check.title != describe::probe(&check.probe);
             let title = if has_own_title { format!("{}: ", check.title) } else { String::new() };
             match &check.probe {
-                Probe::Restored { .. } => format!("- {title}{}{within}", describe::question(&check.probe)),
+                Probe::Restored { .. } | Probe::Pulled { .. } => format!("- {title}{}{within}", describe::question(&check.probe)),
                 probe => format!("- {title}`{}`{expected}{within}", describe::question(probe)),
             }
         });

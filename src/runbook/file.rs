@@ -112,6 +112,7 @@ pub(super) enum ReferenceKind {
     System,
     Job,
     Channel,
+    Pull,
 }
 
 impl Notes {
@@ -131,7 +132,7 @@ impl Notes {
         Some(text.to_owned())
     }
 
-    /// The name of a system, job or channel.
+    /// The name of a system, job, channel or pull.
     pub(super) fn reference(&mut self, kind: ReferenceKind, value: &Value<'_>) -> Option<String> {
         let name = literal(value)?;
         self.references.push(Reference { kind, name: name.clone(), span: value.span() });

@@ -21,6 +21,8 @@ pub struct Names {
     pub jobs: BTreeSet<String>,
     /// `[channel.NAME]`.
     pub channels: BTreeSet<String>,
+    /// `[pull.NAME]`.
+    pub pulls: BTreeSet<String>,
     /// Keys of `[vars]`.
     pub vars: BTreeSet<String>,
 }
@@ -313,6 +315,7 @@ impl Lint<'_> {
                 ReferenceKind::System => ("system", &names.systems),
                 ReferenceKind::Job => ("job", &names.jobs),
                 ReferenceKind::Channel => ("channel", &names.channels),
+                ReferenceKind::Pull => ("pull", &names.pulls),
             };
             let name = &reference.name;
             let hint = || suggest(name, known.iter().map(String::as_str)).unwrap_or_else(|| format!("[{word}.{name}]"));

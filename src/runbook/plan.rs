@@ -440,6 +440,17 @@ pub enum Work {
         #[serde(default, skip_serializing_if = "is_false")]
         partial: bool,
     },
+    /// Makes a clean copy: restores a dump beside the live database, sanitises it behind closed doors, proves that, swaps. Outputs: `dump`,
+    /// `database`, `kept` (empty where there was no live database), `snapshot_at`, `rows`, `state` (`done`, or `already there`).
+    Pull {
+        /// The pull.
+        pull: String,
+        /// `latest`, a dump's name, or an instant.
+        dump: Template,
+        /// Also where the live database is that copy already.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
+    },
     /// Takes a swap back.
     Unswap {
         /// The system.
@@ -474,6 +485,7 @@ impl Work {
             Work::RestoreGroup { .. } => &["databases"],
             Work::RestoreRoles { .. } => &["made", "there"],
             Work::Swap { .. } => &["kept"],
+            Work::Pull { .. } => &["dump", "database", "kept", "snapshot_at", "rows", "state"],
             Work::Unswap { .. } | Work::DropKept { .. } => &[],
         }
     }
@@ -559,6 +571,16 @@ pub enum Probe {
         /// The tables whose rows were restored, as the restore was told; the others must be empty then.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tables: Vec<Template>,
+    },
+    /// The live database says that it was made by this pull, as it is configured now, of this dump.
+    Pulled {
+        /// The pull.
+        pull: String,
+        /// The dump's name.
+        dump: Template,
+        /// Not before this instant, where that matters.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Template>,
     },
     /// A record says the dump was proven at least this far.
     Proof {

@@ -283,6 +283,7 @@ fn work(work: &Work, scope: &Scope) -> Result<Work> {
         }
         Work::RestoreRoles { job, dump } => Work::RestoreRoles { job, dump: r(&dump)? },
         Work::DropKept { system, database, early } => Work::DropKept { system, database: r(&database)?, early },
+        Work::Pull { pull, dump, again } => Work::Pull { pull, dump: r(&dump)?, again },
         Work::Unswap { system, live, staged, kept } => Work::Unswap { system, live: r(&live)?, staged: r(&staged)?, kept: r(&kept)? },
     })
 }
@@ -301,6 +302,7 @@ pub fn check(check: &Check, scope: &Scope) -> Result<Check> {
         Probe::Restored { job, dump, database, tables } => {
             Probe::Restored { job: job.clone(), dump: r(dump)?, database: r(database)?, tables: each(tables, scope)? }
         }
+        Probe::Pulled { pull, dump, since } => Probe::Pulled { pull: pull.clone(), dump: r(dump)?, since: maybe(since.as_ref(), scope)? },
         Probe::Proof { job, dump, level } => Probe::Proof { job: job.clone(), dump: r(dump)?, level: *level },
     };
     Ok(Check { title: r(&check.title)?, probe, within: check.within })

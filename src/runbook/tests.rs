@@ -14,6 +14,7 @@ fn names() -> Names {
     Names {
         systems: set(&["orders"]),
         jobs: set(&["orders"]),
+        pulls: set(&[]),
         channels: set(&["team"]),
         vars: set(&["www", "api", "site_admin", "database", "orders_table"]),
     }

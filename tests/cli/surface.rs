@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::stand::{Case, Told, told};
 
 /// Every subcommand, as DESIGN lists them.
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "demo",
     "run",
     "resume",
@@ -33,6 +33,7 @@ const COMMANDS: [&str; 26] = [
     "replica",
     "ticket",
     "restore",
+    "pull",
     "swap",
     "unswap",
     "kept",

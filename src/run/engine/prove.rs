@@ -137,7 +137,7 @@ fn restored(manifest: &Manifest, store: &dyn Store, key: &SecretKey, server: &Th
     // Whoever the dump names owns what it owned; nobody logs in here.
     let how = How { create_roles: true, ..How::default() };
     let (stream, seen) = restore::open_counted(manifest, store, key, cx)?;
-    pour(server.postgres(), manifest, key, stream, RESTORED, &how, cx)?;
+    pour(server.postgres(), manifest, key, stream, RESTORED, &how, None, cx)?;
     Ok(seen)
 }
 

@@ -15,7 +15,7 @@ use crate::system::postgres::Postgres;
 use crate::system::postgres::access::Missing;
 use crate::system::postgres::count::{Count, parse_name};
 use crate::system::postgres::databases::{is_pattern, means};
-use crate::system::postgres::restore::{Contents, Part, Target};
+use crate::system::postgres::restore::{Contents, Part, Prepare, Target};
 
 /// How many tables a wrong name is told of.
 const NEAR: usize = 5;
@@ -103,10 +103,11 @@ pub fn fill(
     postgres.can_restore(Target { access: in_clear.as_ref(), ..target(manifest, into, how) }, cx)?;
     let key = key()?;
     let stream = restore::open(manifest, store, &key, cx)?;
-    pour(postgres, manifest, &key, stream, into, how, cx).map_err(|error| blame(error, manifest, store, cx))
+    pour(postgres, manifest, &key, stream, into, how, None, cx).map_err(|error| blame(error, manifest, store, cx))
 }
 
-/// The same of bytes that were opened already.
+/// The same of bytes that were opened already; behind closed doors where something has to be prepared before anybody may see it.
+#[expect(clippy::too_many_arguments, reason = "what goes where, in which way")]
 pub(super) fn pour(
     postgres: &Postgres,
     manifest: &Manifest,
@@ -114,16 +115,17 @@ pub(super) fn pour(
     stream: Stream,
     into: &str,
     how: &How,
+    prepare: Option<Prepare<'_>>,
     cx: &Context,
 ) -> Result<()> {
     let chosen = choose(manifest, &how.tables)?;
     let access = manifest.access.as_ref().map(|access| access.open(key, cx)).transpose()?;
     let target = Target { access: access.as_ref(), ..target(manifest, into, how) };
     let chosen = (!how.tables.is_empty()).then(|| (Chosen::new(chosen.iter().copied(), &manifest.tables), chosen.len()));
-    load(postgres, target, manifest, chosen, stream, cx)
+    load(postgres, target, manifest, chosen, stream, prepare, cx)
 }
 
-fn target<'a>(manifest: &'a Manifest, into: &'a str, how: &How) -> Target<'a> {
+pub(super) fn target<'a>(manifest: &'a Manifest, into: &'a str, how: &How) -> Target<'a> {
     Target {
         into,
         dump: &manifest.object,
@@ -141,6 +143,7 @@ fn load(
     manifest: &Manifest,
     chosen: Option<(Chosen, usize)>,
     stream: Stream,
+    prepare: Option<Prepare<'_>>,
     cx: &Context,
 ) -> Result<()> {
     let left_out = chosen.as_ref().map(|(chosen, _)| chosen.left_out()).unwrap_or_default();
@@ -148,13 +151,13 @@ fn load(
     let target = Target { part, ..target };
     let chosen = chosen.map(|(chosen, _)| chosen);
     if manifest.format == Format::Custom {
-        archive(postgres, target, chosen, Archive::open(stream)?, cx)?;
+        archive(postgres, target, chosen, Archive::open(stream)?, prepare, cx)?;
     } else {
         let stream = match chosen {
             Some(chosen) => chosen.plain(stream),
             None => stream,
         };
-        postgres.restore(target, stream, cx)?;
+        postgres.restore(target, stream, prepare, cx)?;
     }
     for words in left_out.words() {
         cx.log.say("restore", &format!("without the foreign key {words}: not all of its rows are here"));
@@ -163,7 +166,14 @@ fn load(
 }
 
 /// An archive goes in section by section; where it has rights, they come last.
-fn archive(postgres: &Postgres, target: Target<'_>, chosen: Option<Chosen>, archive: Archive, cx: &Context) -> Result<()> {
+fn archive(
+    postgres: &Postgres,
+    target: Target<'_>,
+    chosen: Option<Chosen>,
+    archive: Archive,
+    prepare: Option<Prepare<'_>>,
+    cx: &Context,
+) -> Result<()> {
     let Archive { contents: file, mut entries, mut stream } = archive;
     let thins = chosen.is_some();
     if let Some(chosen) = chosen {
@@ -178,7 +188,7 @@ fn archive(postgres: &Postgres, target: Target<'_>, chosen: Option<Chosen>, arch
     };
     let wanted = (thins || !last.is_empty()).then_some(first.as_slice());
     let contents = Contents { file: &file, wanted, last: &last };
-    postgres.restore(Target { contents: Some(contents), ..target }, stream, cx)
+    postgres.restore(Target { contents: Some(contents), ..target }, stream, prepare, cx)
 }
 
 /// The tables of a dump that are meant, as its manifest writes them. What means none is refused with those most like it.
@@ -257,7 +267,7 @@ pub fn differences(manifest: &Manifest, count: &Count) -> Vec<String> {
 
 /// A damaged dump reaches the server before anybody has seen its end, and then the server's words are about some odd row. So when a restore
 /// breaks, the stored bytes are looked at: where they are not what was stored, that is what is told.
-fn blame(error: Report, manifest: &Manifest, store: &dyn Store, cx: &Context) -> Report {
+pub(super) fn blame(error: Report, manifest: &Manifest, store: &dyn Store, cx: &Context) -> Report {
     let disproven = verify::verify(manifest, store, None, Level::L1, cx).and_then(|proof| verify::demand(&proof, manifest)).err();
     match disproven {
         Some(report) if report.kind == Kind::Refused => error.causes.iter().fold(report.cause(error.message), Report::cause),

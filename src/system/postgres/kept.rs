@@ -58,12 +58,20 @@ impl Mark {
 
 /// What a comment says, where it is one of ours: the day, and the mark.
 fn read(comment: &str) -> Option<(Option<Date>, Option<Mark>)> {
-    let Some(rest) = comment.strip_prefix(KEPT) else { return comment.starts_with(WITHOUT_DATE).then_some((None, None)) };
+    let Some(rest) = comment.strip_prefix(KEPT) else {
+        return comment.starts_with(WITHOUT_DATE).then(|| (kept_by_a_pull(comment), None));
+    };
     if let Ok(mark) = serde_json::from_str::<Mark>(rest) {
         return Some((Some(mark.until), Some(mark)));
     }
     let day = rest.strip_prefix("until ").and_then(|rest| rest.get(..10)).and_then(|day| day.parse().ok());
     Some((day, None))
+}
+
+/// The day after that until which a pull keeps it, where it says one ([`super::pulled::kept`]).
+fn kept_by_a_pull(comment: &str) -> Option<Date> {
+    let (_, until) = comment.rsplit_once("; kept by pull ")?.1.rsplit_once(" until ")?;
+    until.parse::<Timestamp>().ok()?.to_zoned(TimeZone::UTC).date().tomorrow().ok()
 }
 
 impl Postgres {
@@ -140,9 +148,11 @@ mod tests {
         };
         let comment = mark.comment().unwrap();
         assert!(comment.starts_with(super::super::databases::MARK));
-        assert_eq!(read(&comment), Some((Some(mark.until), Some(mark))));
+        assert_eq!(read(&comment), Some((Some(mark.until), Some(mark.clone()))));
         assert_eq!(read("lifeboat: was orders until 2026-11-21; kept"), Some((None, None)));
         assert_eq!(read("lifeboat: kept {"), Some((None, None)), "ours, and no date");
+        let by_a_pull = super::super::pulled::kept("orders", "nightly", mark.since, Some("2026-11-27T03:00:00Z".parse().unwrap()));
+        assert_eq!(read(&by_a_pull), Some((Some(mark.until), None)));
         // What the shipped runbook writes.
         let day = "2026-11-28".parse().unwrap();
         assert_eq!(read("lifeboat: kept until 2026-11-28, replaced in service-rename-20261121"), Some((Some(day), None)));

@@ -87,12 +87,18 @@ pub struct Contents<'a> {
     pub last: &'a [i64],
 }
 
+/// What must be done with a restored database before anybody may see it.
+pub type Prepare<'a> = &'a mut dyn FnMut(&Context) -> Result<()>;
+
 impl Postgres {
     /// Makes the database, restores `stream` into it, analyses it. Whatever fails, the half-made database is gone when this returns.
-    pub fn restore(&self, target: Target<'_>, stream: Stream, cx: &Context) -> Result<()> {
+    ///
+    /// With `prepare` it happens behind closed doors: nobody but us can enter the database, while it is restored and after, and it bears the mark of
+    /// a whole one only once `prepare` has done with it what must be done before anybody may see it (trap 31). A swap opens it.
+    pub fn restore(&self, target: Target<'_>, stream: Stream, prepare: Option<Prepare<'_>>, cx: &Context) -> Result<()> {
         self.can_restore(target, cx)?;
         let made = self.make_roles(target, cx)?;
-        let restored = self.restore_staged(target, stream, cx);
+        let restored = self.restore_staged(target, stream, prepare, cx);
         if restored.is_err() && !made.is_empty() {
             let own = Context::new(cx.runtime.clone());
             let dropped = own.wait(async { drop_roles(&self.connect(&self.settings.maintenance, &own).await?, &made).await });
@@ -121,9 +127,10 @@ impl Postgres {
         Err(lacking(target.dump, &missing, &self.describe()))
     }
 
-    fn restore_staged(&self, target: Target<'_>, stream: Stream, cx: &Context) -> Result<()> {
-        let (guard, server_major) = cx.wait(self.create_staged(target, cx))?;
+    fn restore_staged(&self, target: Target<'_>, stream: Stream, prepare: Option<Prepare<'_>>, cx: &Context) -> Result<()> {
+        let (guard, server_major) = cx.wait(self.create_staged(target, prepare.is_some(), cx))?;
         let restored = self.load(target, server_major, stream, cx).and_then(|()| {
+            prepare.map_or(Ok(()), |prepare| prepare(cx))?;
             self.analyse(target.into, cx)?;
             cx.wait(self.finish_staged(target, cx))
         });
@@ -182,7 +189,7 @@ impl Postgres {
         })
     }
 
-    async fn create_staged(&self, target: Target<'_>, cx: &Context) -> Result<(Client, u32)> {
+    async fn create_staged(&self, target: Target<'_>, closed: bool, cx: &Context) -> Result<(Client, u32)> {
         let client = self.connect(&self.settings.maintenance, cx).await?;
         let server = identity(&client).await?;
         let unmarked = unmarked(target.into);
@@ -202,6 +209,7 @@ impl Postgres {
             let text = |column: usize| escape_literal(row.get::<_, &str>(column));
             format!(" ENCODING {} LC_COLLATE {} LC_CTYPE {}", text(0), text(1), text(2))
         });
+        let doors = if closed { self.closing(&client, &first, owner).await? } else { String::new() };
         let create = format!("CREATE DATABASE {first} OWNER {} TEMPLATE template0{locale}", escape_identifier(owner));
         client
             .batch_execute(&create)
@@ -210,7 +218,7 @@ impl Postgres {
         let mark = escape_literal(&format!("{UNFINISHED} from {} since {}", target.dump, Timestamp::now()));
         let marked = client
             .batch_execute(&format!(
-                "COMMENT ON DATABASE {first} IS {mark}; REVOKE CONNECT, TEMPORARY ON DATABASE {first} FROM PUBLIC; \
+                "COMMENT ON DATABASE {first} IS {mark}; REVOKE CONNECT, TEMPORARY ON DATABASE {first} FROM PUBLIC; {doors}\
                  ALTER DATABASE {first} RENAME TO {name}"
             ))
             .await;
@@ -259,6 +267,38 @@ impl Postgres {
     pub(super) fn owner_of<'a>(&'a self, target: Target<'a>) -> &'a str {
         let own = self.settings.owner.as_deref().unwrap_or(&self.settings.user);
         target.access.map_or(own, |access| &access.owner)
+    }
+
+    /// Statements that close an empty database to everybody but us, which PUBLIC's lost right to connect does not: its owner, roles granted
+    /// to connect and roles of the owner would still get in. A limit of no connections is for everybody but superusers, so a superuser sets it;
+    /// whoever is none takes the database for the time being, and leaves its owner the right to make things in it.
+    async fn closing(&self, client: &Client, name: &str, owner: &str) -> Result<String> {
+        let query = "SELECT current_setting('is_superuser') = 'on'";
+        let superuser = client.query_one(query, &[]).await.map_err(|error| explain_sql(&error, ""))?;
+        if superuser.get(0) {
+            return Ok(format!("ALTER DATABASE {name} CONNECTION LIMIT 0; "));
+        }
+        let (owner, us) = (escape_identifier(owner), escape_identifier(&self.settings.user));
+        Ok(if owner == us {
+            String::new()
+        } else {
+            format!("ALTER DATABASE {name} OWNER TO {us}; GRANT CREATE, TEMPORARY ON DATABASE {name} TO {owner}; ")
+        })
+    }
+
+    /// Drops a database that bears a mark of a restore, finished or not; any other stays and is refused.
+    pub fn discard(&self, name: &str, cx: &Context) -> Result<()> {
+        cx.wait(async {
+            let client = self.connect(&self.settings.maintenance, cx).await?;
+            let query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1";
+            let row = client.query_opt(query, &[&name]).await.map_err(|error| explain_sql(&error, name))?;
+            match row.map(|row| row.get::<_, String>(0)) {
+                None => Ok(()),
+                Some(comment) if comment.starts_with(UNFINISHED) || comment.starts_with(RESTORED) => drop_database(&client, name).await,
+                Some(_) => Err(Report::refused(format!("database {name:?} on {} was not made by a restore", self.describe()))
+                    .hint("drop or rename it: its name is needed")),
+            }
+        })
     }
 }
 

@@ -37,10 +37,16 @@ impl Postgres {
     /// Renames `live` to `keep_as` and `staged` to `live`, with the live database's owner, grants and settings carried over to the new one.
     /// `comment` is left on the database that is kept.
     pub fn swap(&self, swap: Swap<'_>, comment: &str, cx: &Context) -> Result<()> {
+        self.swap_and(swap, comment, "", cx)
+    }
+
+    /// The same, with `also` done in the same transaction while the staged database still bears its own name: what it is to have besides what
+    /// the live one had.
+    pub fn swap_and(&self, swap: Swap<'_>, comment: &str, also: &str, cx: &Context) -> Result<()> {
         cx.wait(async {
             let mut client = self.connect(&self.settings.maintenance, cx).await?;
             self.check_names(&client, swap).await?;
-            let carry = carried(&client, swap).await?;
+            let carry = carried(&client, swap).await? + also;
             let evictor = self.connect(&self.settings.maintenance, cx).await?;
             for try_ in 1..=TRIES {
                 let renamed = tokio::select! {
@@ -109,7 +115,9 @@ async fn carried(client: &Client, swap: Swap<'_>) -> Result<String> {
                LATERAL (SELECT split_part(entry, '=', 1) AS name, substr(entry, strpos(entry, '=') + 1) AS value) AS parts,
                -- A list setting is stored as a list of quoted names and must not be quoted as one value again.
                LATERAL (SELECT CASE WHEN name IN ('search_path', 'temp_tablespaces', 'session_preload_libraries', 'local_preload_libraries')
-                                    THEN value ELSE quote_literal(value) END AS setting) AS quoted";
+                                    THEN value ELSE quote_literal(value) END AS setting) AS quoted
+          -- What we noted of the live one is not true of the new one.
+          WHERE NOT starts_with(name, 'lifeboat.')";
     let rows =
         client.query(query, &[&swap.live, &swap.staged, &super::databases::MARK]).await.map_err(|error| explain_sql(&error, swap.live))?;
     Ok(rows.iter().map(|row| row.get::<_, String>(0) + ";\n").collect())
