@@ -86,6 +86,10 @@ pub fn by_hand(action: &Action) -> Vec<String> {
             "set -o pipefail".to_owned(),
             format!("gpg -d {} | gunzip | tail -n 5   # must say: PostgreSQL database dump complete", quoted(dump)),
         ],
+        Work::Restore { dump, into, tables, .. } if !tables.is_empty() => vec![
+            format!("# by hand all rows come back; then, of all tables but {}: TRUNCATE … CASCADE", tables.join(", ")),
+            format!("# lifeboat restore {} --into {} without --table says how", quoted(dump), quoted(into)),
+        ],
         Work::Restore { dump, into, .. } => vec![
             "set -o pipefail".to_owned(),
             format!("createdb --template=template0 {}", quoted(into)),

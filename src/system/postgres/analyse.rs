@@ -26,7 +26,7 @@ impl Postgres {
             let rows = client.query(TABLES, &[]).await.map_err(|error| explain_sql(&error, database))?;
             let tables: Arc<Mutex<VecDeque<String>>> = Arc::new(Mutex::new(rows.iter().map(|row| row.get(0)).collect()));
             let mut workers = JoinSet::new();
-            for _ in 0..several {
+            for _ in 0..several.min(rows.len()) {
                 let (client, tables, database) = (self.connect(database, cx).await?, Arc::clone(&tables), database.to_owned());
                 workers.spawn(async move {
                     let next = || tables.lock().unwrap_or_else(PoisonError::into_inner).pop_front();

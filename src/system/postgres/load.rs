@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use tokio_postgres::Client;
 
 use super::clients::{Access, Clients};
 use super::dump::Layout;
@@ -49,13 +50,13 @@ struct Loader<'a> {
 
 impl Postgres {
     /// Reads `stream` into the staged database.
-    pub(super) fn load(&self, target: Target<'_>, server_major: u32, stream: Stream, cx: &Context) -> Result<()> {
+    pub(super) fn load(&self, target: Target<'_>, guard: &Client, server_major: u32, stream: Stream, cx: &Context) -> Result<()> {
         let clients = self.clients_for(target, server_major, cx)?;
         let written_by = if target.layout == Layout::Plain { target.client_major } else { clients.major };
         let trims = needs_trimming(written_by, server_major);
         let access = Access::to(self, cx)?;
         let owner = target.access.is_none().then(|| self.owner_of(target));
-        let sorting = cx.wait(self.sorting(cx))?;
+        let sorting = cx.wait(sorting(guard))?;
         let loader = Loader { postgres: self, target, clients, access, owner, sorting, trims, cx };
         match (target.layout, target.contents) {
             (Layout::Plain, _) => loader.plain(stream),
@@ -63,14 +64,13 @@ impl Postgres {
             (Layout::Custom, Some(contents)) => loader.sections(contents, stream),
         }
     }
+}
 
-    /// Memory that one index may be sorted in, kB.
-    async fn sorting(&self, cx: &Context) -> Result<i64> {
-        let client = self.connect(&self.settings.maintenance, cx).await?;
-        let query = "SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'";
-        let own: i64 = client.query_one(query, &[]).await.map_err(|error| explain_sql(&error, ""))?.get(0);
-        Ok(own.max(SORTING / i64::try_from(hands()).unwrap_or(1)))
-    }
+/// Memory that one index may be sorted in, kB.
+async fn sorting(client: &Client) -> Result<i64> {
+    let query = "SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'";
+    let own: i64 = client.query_one(query, &[]).await.map_err(|error| explain_sql(&error, ""))?.get(0);
+    Ok(own.max(SORTING / i64::try_from(hands()).unwrap_or(1)))
 }
 
 impl Loader<'_> {

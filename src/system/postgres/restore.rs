@@ -123,7 +123,7 @@ impl Postgres {
 
     fn restore_staged(&self, target: Target<'_>, stream: Stream, cx: &Context) -> Result<()> {
         let (guard, server_major) = cx.wait(self.create_staged(target, cx))?;
-        let restored = self.load(target, server_major, stream, cx).and_then(|()| {
+        let restored = self.load(target, &guard, server_major, stream, cx).and_then(|()| {
             self.analyse(target.into, cx)?;
             cx.wait(self.finish_staged(target, cx))
         });
