@@ -86,17 +86,17 @@ pub fn by_hand(action: &Action) -> Vec<String> {
             "set -o pipefail".to_owned(),
             format!("gpg -d {} | gunzip | tail -n 5   # must say: PostgreSQL database dump complete", quoted(dump)),
         ],
-        Work::Restore { dump, into, tables, .. } if !tables.is_empty() => vec![
-            format!("# by hand all rows come back; then, of all tables but {}: TRUNCATE … CASCADE", tables.join(", ")),
-            format!("# lifeboat restore {} --into {} without --table says how", quoted(dump), quoted(into)),
-        ],
-        Work::Restore { dump, into, .. } => vec![
-            "set -o pipefail".to_owned(),
-            format!("createdb --template=template0 {}", quoted(into)),
-            format!("gpg -d {} | gunzip | psql -X -v ON_ERROR_STOP=1 -d {}", quoted(dump), quoted(into)),
-            format!("# a .dump instead of a .sql: … | gunzip | pg_restore --exit-on-error --no-owner -d {}", quoted(into)),
-            format!("vacuumdb --analyze-only {}", quoted(into)),
-        ],
+        Work::Restore { dump, into, tables, .. } => {
+            let all = (!tables.is_empty()).then(|| format!("# every row comes back by hand; wanted are those of {}", tables.join(", ")));
+            let lines = [
+                "set -o pipefail".to_owned(),
+                format!("createdb --template=template0 {}", quoted(into)),
+                format!("gpg -d {} | gunzip | psql -X -v ON_ERROR_STOP=1 -d {}", quoted(dump), quoted(into)),
+                format!("# a .dump instead of a .sql: … | gunzip | pg_restore --exit-on-error --no-owner -d {}", quoted(into)),
+                format!("vacuumdb --analyze-only {}", quoted(into)),
+            ];
+            all.into_iter().chain(lines).collect()
+        }
         Work::Swap { live, staged, keep_as, .. } => exchange(live, staged, keep_as),
         Work::Unswap { live, staged, kept, .. } => exchange(live, kept, staged),
         Work::DropKept { database, .. } => vec![format!("dropdb {}", quoted(database))],
@@ -136,6 +136,9 @@ pub fn question(probe: &Probe) -> String {
         Probe::Http { request, .. } => curl(request).join(" "),
         Probe::Sql { system, database, query, .. } => sql(system, database.as_deref(), query, "-At ").join(" "),
         Probe::Command { argv, .. } => shell_words::join(argv),
+        Probe::Restored { dump, database, tables, .. } if !tables.is_empty() => {
+            format!("rows of {} in {database} as in the manifest of {dump}, the other tables empty", tables.join(", "))
+        }
         Probe::Restored { dump, database, .. } => format!("rows, constraints and indexes of {database} as in the manifest of {dump}"),
         Probe::Proof { dump, level, .. } => format!("lifeboat verify {} --level L{level}", quoted(dump)),
     }
@@ -147,6 +150,9 @@ pub fn probe(probe: &Probe) -> String {
         Probe::Http { request, .. } => format!("{} {}", request.method, request.url),
         Probe::Sql { query, .. } => query.split_whitespace().collect::<Vec<_>>().join(" "),
         Probe::Command { argv, .. } => shell_words::join(argv),
+        Probe::Restored { dump, database, tables, .. } if !tables.is_empty() => {
+            return format!("{database} holds {} of {dump}", tables.join(", "));
+        }
         Probe::Restored { dump, database, .. } => return format!("{database} holds all of {dump}"),
         Probe::Proof { dump, level, .. } => return format!("{dump} is proven to L{level}"),
     };
