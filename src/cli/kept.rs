@@ -60,26 +60,29 @@ impl Kept {
     }
 }
 
-/// What is kept on one system, or on all that can be asked from here.
-fn rows<'a>(world: &'a World, system: Option<&str>) -> Result<Vec<Row<'a>>> {
+/// What is kept on one system, or on all that can be asked from here; and which of them did not answer.
+fn rows<'a>(world: &'a World, system: Option<&str>) -> Result<(Vec<Row<'a>>, Vec<Report>)> {
     if let Some(system) = system {
         world.inventory.system(system)?;
     }
-    let mut rows: Vec<Row<'a>> = Vec::new();
+    let (mut rows, mut silent): (Vec<Row<'a>>, Vec<Report>) = (Vec::new(), Vec::new());
     for name in world.inventory.systems.keys().filter(|name| system.is_none_or(|system| system == name.as_str())) {
         if world.inventory.system(name)?.postgres().through.is_some() {
             continue;
         }
-        rows.extend(world.engine.kept(name, &world.cx)?.into_iter().map(|kept| Row { system: name, kept }));
+        match world.engine.kept(name, &world.cx) {
+            Ok(kept) => rows.extend(kept.into_iter().map(|kept| Row { system: name, kept })),
+            Err(report) => silent.push(report),
+        }
     }
-    Ok(rows)
+    Ok((rows, silent))
 }
 
 fn show(world: &World, system: Option<&str>, common: &Common) -> Result<ExitCode> {
-    let rows = rows(world, system)?;
+    let (rows, silent) = rows(world, system)?;
     if common.json {
         print::json(&rows)?;
-    } else if rows.is_empty() {
+    } else if rows.is_empty() && silent.is_empty() {
         plain::say("no database was put aside");
     } else {
         let row = |row: &Row<'_>| {
@@ -95,13 +98,17 @@ fn show(world: &World, system: Option<&str>, common: &Common) -> Result<ExitCode
         let rows: Vec<Vec<String>> = rows.iter().map(row).collect();
         print::table(&["DATABASE", "SYSTEM", "SIZE", "WAS", "SINCE", "KEPT UNTIL", "REPLACED BY"], &rows)?;
     }
-    Ok(ExitCode::SUCCESS)
+    // What was not asked is not known to keep nothing.
+    silent.into_iter().next().map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 impl Drop {
     fn run(self, world: &World, common: &Common) -> Result<ExitCode> {
         let Drop { database, system, early } = self;
-        let found = rows(world, system.as_deref())?;
+        let (found, silent) = rows(world, system.as_deref())?;
+        if let (None, Some(report)) = (&system, silent.into_iter().next()) {
+            return Err(report.hint("--system NAME asks only one"));
+        }
         let systems: Vec<&str> = found.iter().filter(|row| row.kept.name == database).map(|row| row.system).collect();
         let system = match (systems.as_slice(), system) {
             ([one], _) => (*one).to_owned(),

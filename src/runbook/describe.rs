@@ -90,13 +90,17 @@ pub fn by_hand(action: &Action) -> Vec<String> {
             "set -o pipefail".to_owned(),
             format!("gpg -d {} | gunzip | tail -n 5   # must say: PostgreSQL database dump complete", quoted(dump)),
         ],
-        Work::Restore { dump, into, .. } => vec![
-            "set -o pipefail".to_owned(),
-            format!("createdb --template=template0 {}", quoted(into)),
-            format!("gpg -d {} | gunzip | psql -X -v ON_ERROR_STOP=1 -d {}", quoted(dump), quoted(into)),
-            format!("# a .dump instead of a .sql: … | gunzip | pg_restore --exit-on-error --no-owner -d {}", quoted(into)),
-            format!("vacuumdb --analyze-only {}", quoted(into)),
-        ],
+        Work::Restore { dump, into, tables, .. } => {
+            let all = (!tables.is_empty()).then(|| format!("# every row comes back by hand; wanted are those of {}", tables.join(", ")));
+            let lines = [
+                "set -o pipefail".to_owned(),
+                format!("createdb --template=template0 {}", quoted(into)),
+                format!("gpg -d {} | gunzip | psql -X -v ON_ERROR_STOP=1 -d {}", quoted(dump), quoted(into)),
+                format!("# a .dump instead of a .sql: … | gunzip | pg_restore --exit-on-error --no-owner -d {}", quoted(into)),
+                format!("vacuumdb --analyze-only {}", quoted(into)),
+            ];
+            all.into_iter().chain(lines).collect()
+        }
         Work::Swap { live, staged, keep_as, .. } => exchange(live, staged, keep_as),
         Work::Pull { pull, dump, .. } => vec![
             format!("# [pull.{pull}] in the configuration says what, where and how; never sanitise after the swap:"),
@@ -145,6 +149,9 @@ pub fn question(probe: &Probe) -> String {
         Probe::Http { request, .. } => curl(request).join(" "),
         Probe::Sql { system, database, query, .. } => sql(system, database.as_deref(), query, "-At ").join(" "),
         Probe::Command { argv, .. } => shell_words::join(argv),
+        Probe::Restored { dump, database, tables, .. } if !tables.is_empty() => {
+            format!("rows of {} in {database} as in the manifest of {dump}, the other tables empty", tables.join(", "))
+        }
         Probe::Restored { dump, database, .. } => format!("rows, constraints and indexes of {database} as in the manifest of {dump}"),
         Probe::Pulled { pull, dump, .. } => {
             format!("the live database of pull {pull} says by SHOW lifeboat.pulled that it was made of {dump}")
@@ -159,6 +166,9 @@ pub fn probe(probe: &Probe) -> String {
         Probe::Http { request, .. } => format!("{} {}", request.method, request.url),
         Probe::Sql { query, .. } => query.split_whitespace().collect::<Vec<_>>().join(" "),
         Probe::Command { argv, .. } => shell_words::join(argv),
+        Probe::Restored { dump, database, tables, .. } if !tables.is_empty() => {
+            return format!("{database} holds {} of {dump}", tables.join(", "));
+        }
         Probe::Restored { dump, database, .. } => return format!("{database} holds all of {dump}"),
         Probe::Pulled { pull, dump, .. } => return format!("{pull} is live, made of {dump}"),
         Probe::Proof { dump, level, .. } => return format!("{dump} is proven to L{level}"),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp};
+use jiff::civil::{Date, DateTime};
+use jiff::{SignedDuration, Timestamp, Zoned};
 
 use super::Library;
 use super::file::{Body, Book, Include, Work};
@@ -158,6 +158,13 @@ impl Draft {
     }
 }
 
+/// A time that could mean a whole day of moments.
+fn lacks_a_zone(text: &str) -> bool {
+    let time = text.strip_prefix("before:").unwrap_or(text);
+    let is_instant = time.parse::<Timestamp>().is_ok() || time.parse::<Zoned>().is_ok();
+    !is_instant && (time.parse::<DateTime>().is_ok() || time.parse::<Date>().is_ok())
+}
+
 impl ParameterKind {
     /// The value of the parameter `name` as a run uses it: `now` becomes the moment the run began.
     pub(super) fn resolve(&self, name: &str, text: &str, surroundings: &Surroundings) -> Result<String> {
@@ -177,7 +184,7 @@ impl ParameterKind {
             ParameterKind::Duration => text.parse::<SignedDuration>().is_ok_and(|duration| duration.is_positive()),
             ParameterKind::Instant => text == "now" || text.parse::<Timestamp>().is_ok(),
             ParameterKind::Database => is_database(text),
-            ParameterKind::Dump => !text.is_empty() && !text.contains(char::is_control),
+            ParameterKind::Dump => !text.is_empty() && !text.contains(char::is_control) && !lacks_a_zone(text),
             ParameterKind::Choice(choices) => choices.iter().any(|choice| choice == text),
         };
         if fits { Ok(text.to_owned()) } else { Err(format!("needs {}", self.rule())) }
@@ -192,7 +199,7 @@ impl ParameterKind {
             ParameterKind::Duration => "a duration, like 15m or 2h 30m".into(),
             ParameterKind::Instant => "an instant, like 2026-11-21T03:00:00Z, or now".into(),
             ParameterKind::Database => "the name of a database: 1 to 63 bytes, nothing that looks like a connection string".into(),
-            ParameterKind::Dump => "latest, a dump's name or id, its time, or before:TIME".into(),
+            ParameterKind::Dump => "latest, a dump's name or id, its time (2026-11-20T03:00Z), or before:TIME".into(),
             ParameterKind::Choice(choices) => format!("one of {}", choices.join(", ")),
         }
     }

@@ -320,3 +320,14 @@ fn includes_inside_includes_keep_their_names_and_values_apart() {
     z: w3: ______
     ");
 }
+
+#[test]
+fn a_dump_is_not_asked_for_by_a_time_without_a_zone() {
+    let kind = super::plan::ParameterKind::Dump;
+    for text in ["latest", "prod-202611200300.sql.gz.gpg", "00ff00ff00ff00ff", "2026-11-20T03:00Z", "before:2026-11-20T03:00+01:00"] {
+        assert_eq!(kind.accept(text).as_deref(), Ok(text));
+    }
+    for text in ["2026-11-20T03:00", "2026-11-20", "before:2026-11-20 03:00", ""] {
+        assert!(kind.accept(text).unwrap_err().contains("its time (2026-11-20T03:00Z)"), "{text}");
+    }
+}

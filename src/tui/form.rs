@@ -190,7 +190,7 @@ impl Entry {
             ParameterKind::Duration => "a duration: 15m, 2h 30m".into(),
             ParameterKind::Instant => "now, or 2026-03-01T02:10Z".into(),
             ParameterKind::Database => "a database name".into(),
-            ParameterKind::Dump => "latest, a dump's name or id, its time, or before:TIME".into(),
+            ParameterKind::Dump => "latest, a dump's name, id or time, or before:TIME".into(),
             ParameterKind::Choice(choices) => super::text::many(choices.len(), "choice", "choices"),
         }
     }

@@ -140,7 +140,7 @@ fn every_result_comes_as_json_too() {
 #[test]
 fn what_a_table_says_is_what_is_there() {
     let case = Case::new();
-    assert_eq!(case.done(&["dumps"]), "DUMP  JOB  AGE  SIZE  ROWS  PROVEN\n");
+    assert_eq!(case.done(&["dumps"]), "DUMP  JOB  TAKEN  AGE  SIZE  ROWS  PROVEN\n");
     assert_eq!(case.done(&["runs"]), "RUN  STEPS  STATE  TITLE\n");
     let dump = case.dump();
     assert!(case.done(&["dumps"]).lines().nth(1).unwrap().ends_with("not yet"));

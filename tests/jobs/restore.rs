@@ -13,7 +13,7 @@ use lifeboat::runbook::plan::Probe;
 use lifeboat::system::postgres::Postgres;
 use lifeboat::system::postgres::swap::Swap;
 
-use super::rig::{Rig, Wanted, bin};
+use super::rig::{DEBIAN, Rig, Wanted, bin};
 
 const JOBS: &str = r#"
 [job.plain]
@@ -47,7 +47,13 @@ name = "custom-access-{yyyyMMddHHmmss}.dump.gz.gpg"
 "#;
 
 fn shop() -> Rig {
-    let rig = Rig::open(&Wanted { rest: JOBS, ..Wanted::default() });
+    shop_of(DEBIAN)
+}
+
+/// A shop on a server of this major, with its own clients.
+fn shop_of(major: u32) -> Rig {
+    let own = format!("bin = \"{}\"\n", bin(major).display());
+    let rig = Rig::open(&Wanted { major, system: &own, rest: JOBS, ..Wanted::default() });
     let sample = lifeboat::drill::sample::Sample { rows: 300, seed: 7, until: jiff::Timestamp::now() };
     sample.load(&rig.cluster, "app", &rig.cx).unwrap();
     rig
@@ -115,6 +121,22 @@ fn an_archive_goes_in_by_sections_in_sessions_that_do_not_wait_for_the_disk_and_
     assert_ne!(rig.ask("copy", "SELECT count(*)::text FROM pg_stats WHERE schemaname = 'shop'"), "0", "trap 29");
 }
 
+// What is done at the same time must not be what a restore fails for, hours after it began.
+#[test]
+fn a_server_with_few_connections_left_is_restored_with_fewer_at_a_time() {
+    let rig = Rig::open(&Wanted { rest: JOBS, settings: &[("max_connections", "7")], ..Wanted::default() });
+    rig.execute(
+        "orders",
+        &["CREATE TABLE t AS SELECT generate_series(1, 9) AS id", "ALTER TABLE t ADD PRIMARY KEY (id)", "CREATE INDEX ON t (id)"],
+    );
+    let made = dump(&rig, "custom");
+    let _held = rig.cluster.connect("orders", &rig.cx).unwrap();
+    rig.engine.restore("custom", &made.object, "copy", &rig.cx).unwrap();
+    assert!(rig.said().contains(", 1 at a time"), "{}", rig.said());
+    let (held, words) = holds(&rig, "custom", &made.object, "copy", &[]);
+    assert!(held, "{words}");
+}
+
 /// Who may do what, sorted: everything that is not of the server.
 const ACCESS: &str = "SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
     SELECT concat_ws(' ', 'class', oid::regclass, pg_get_userbyid(relowner), (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(relacl) a)) AS line
@@ -133,7 +155,11 @@ const ACCESS: &str = "SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
 
 /// A shop whose database has everything that can be said of who may do what.
 fn guarded_shop() -> Rig {
-    let rig = shop();
+    guarded_shop_of(DEBIAN)
+}
+
+fn guarded_shop_of(major: u32) -> Rig {
+    let rig = shop_of(major);
     rig.execute(
         "orders",
         &[
@@ -155,11 +181,21 @@ fn guarded_shop() -> Rig {
 // Trap 29
 #[test]
 fn owners_rights_and_settings_come_back_from_a_dump_that_recorded_them() {
-    let rig = guarded_shop();
+    come_back(&guarded_shop());
+}
+
+#[test]
+fn the_oldest_and_the_newest_major_record_owners_and_rights_alike() {
+    for major in [14, 18] {
+        come_back(&guarded_shop_of(major));
+    }
+}
+
+fn come_back(rig: &Rig) {
     let live = rig.ask("orders", ACCESS);
     assert!(live.contains("default shop_owner") && live.contains("TOKEN-0815") && live.contains("work_mem=7MB"), "{live}");
     for job in ["plain-access", "custom-access"] {
-        let made = dump(&rig, job);
+        let made = dump(rig, job);
         let recorded = made.access.clone().unwrap();
         assert_eq!(recorded.owner, "shop_owner");
         assert!(recorded.roles.contains(&"Odd; role\"".to_owned()) && recorded.roles.contains(&"Report Reader".to_owned()), "{recorded:?}");
@@ -168,7 +204,7 @@ fn owners_rights_and_settings_come_back_from_a_dump_that_recorded_them() {
         let into = job.replace('-', "_");
         rig.engine.restore(job, &made.object, &into, &rig.cx).unwrap();
         assert_eq!(rig.ask(&into, ACCESS), live, "{job}");
-        let (held, words) = holds(&rig, job, &made.object, &into, &[]);
+        let (held, words) = holds(rig, job, &made.object, &into, &[]);
         assert!(held, "{words}");
         // What one cannot do with the original one cannot do with the copy.
         assert_eq!(rig.ask(&into, "SELECT has_table_privilege('Report Reader', 'catalogue.products', 'SELECT')::text"), "false");

@@ -17,6 +17,7 @@ store = "shelf"
 keys = ["backup"]
 databases = ["orders", "it's $(odd)"]
 globals = true
+access = "recorded"
 name = "{database}-{yyyyMMddHHmmss}.sql.gz.gpg"
 "#;
 
@@ -40,7 +41,15 @@ fn far_end(dir: &Path, name: &str, shell: bool, noise: &str) -> String {
 fn shop() -> Rig {
     let rig = Rig::open(&Wanted { password: false, system: "through = [\"true\"]", rest: JOBS, ..Wanted::default() });
     rig.execute("postgres", &[r#"CREATE DATABASE "it's $(odd)""#, "CREATE ROLE clerk"]);
-    rig.execute("orders", &["CREATE TABLE orders (id int)", "INSERT INTO orders SELECT generate_series(1, 500)"]);
+    rig.execute(
+        "orders",
+        &[
+            "CREATE TABLE orders (id int)",
+            "INSERT INTO orders SELECT generate_series(1, 500)",
+            "GRANT SELECT ON orders TO clerk",
+            "ALTER DATABASE orders SET app.x TO E'it''s\\n$(odd)'",
+        ],
+    );
     rig
 }
 
@@ -56,6 +65,9 @@ fn assert_dumps(engine: &lifeboat::run::engine::Engine, rig: &Rig) {
     let found: Vec<_> = made.iter().map(|made| (made.database(), made.rows(), made.schema.roles)).collect();
     assert_eq!(found, [(None, 0, 2), (Some("it's $(odd)"), 0, 0), (Some("orders"), 500, 0)]);
     assert_eq!(made[2].origin.system_identifier, rig.cluster.system_identifier());
+    // Who may do what is asked at the far end too.
+    let access = made[2].access.as_ref().unwrap();
+    assert!(access.roles == ["clerk", "postgres"] && access.owner == "postgres" && access.settings.is_some(), "{access:?}");
     let group = made[2].group.as_ref().unwrap();
     assert!(made[2].snapshot_at >= group.first_snapshot && made[2].snapshot_at <= group.last_snapshot);
     assert_eq!(engine.listing("all", &rig.cx).unwrap().groups()[0].missing.len(), 0);

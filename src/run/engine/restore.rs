@@ -95,7 +95,8 @@ pub fn fill(
 ) -> Result<()> {
     if manifest.format == Format::Globals {
         return Err(Report::refused(format!("{} holds the roles and tablespaces of a server, not a database", manifest.object))
-            .hint(format!("read it, then feed what you want of it to psql: gpg -d {} | gunzip | less", manifest.object)));
+            .hint(format!("lifeboat restore {} --roles", shell_words::quote(&manifest.object)))
+            .hint(format!("read it, then feed what else you want of it to psql: gpg -d {} | gunzip | less", manifest.object)));
     }
     choose(manifest, &how.tables)?;
     // The settings are sealed: who needs what is known without them.

@@ -121,7 +121,9 @@ impl Engine {
             let login = own().any(|statement| statement.sql.starts_with("ALTER ROLE ") && statement.sql.contains(" LOGIN"));
             let password = own().any(|statement| statement.sql.contains(" PASSWORD '"));
             let of: Vec<&str> = own().filter_map(|statement| statement.member_of.as_deref()).collect();
+            let is_super = own().any(|statement| statement.sql.starts_with("ALTER ROLE ") && statement.sql.contains(" SUPERUSER"));
             let words = match (login, password) {
+                _ if is_super => "a SUPERUSER, as it was",
                 (false, _) => "it cannot log in",
                 (true, true) => "with the password it had",
                 (true, false) => "without a password, which the dump does not have",

@@ -36,7 +36,7 @@ const PARTS_PER_SIZE: u32 = 950;
 
 /// However small the first parts were, this much may always be held. Parts that outgrow it go one at a time, so that a dump of up to
 /// 50 GiB stays within what a small machine has; beyond, S3's limit of 10,000 parts makes the parts themselves larger than this.
-const MEMORY: u64 = 64 << 20;
+const MEMORY: u64 = 48 << 20;
 
 /// What is done after a failure or a cancellation has this long, whatever else is cancelled (trap 16).
 const LAST_WORDS: Duration = Duration::from_secs(20);

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use super::load::hands;
 use super::{Postgres, explain_sql};
 use crate::port::Context;
 use crate::report::{Explain, Result};
@@ -20,13 +19,13 @@ impl Postgres {
     /// Makes statistics of every table of `database`.
     pub(super) fn analyse(&self, database: &str, cx: &Context) -> Result<()> {
         let began = Instant::now();
-        let several = hands();
+        let several = self.hands(cx)?;
         cx.wait(async {
             let client = self.connect(database, cx).await?;
             let rows = client.query(TABLES, &[]).await.map_err(|error| explain_sql(&error, database))?;
             let tables: Arc<Mutex<VecDeque<String>>> = Arc::new(Mutex::new(rows.iter().map(|row| row.get(0)).collect()));
             let mut workers = JoinSet::new();
-            for _ in 0..several {
+            for _ in 0..several.min(rows.len()) {
                 let (client, tables, database) = (self.connect(database, cx).await?, Arc::clone(&tables), database.to_owned());
                 workers.spawn(async move {
                     let next = || tables.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -42,7 +41,7 @@ impl Postgres {
             }
             Ok(())
         })?;
-        cx.log.say("restore", &format!("analysed in {:.1} s, {several} tables at a time", began.elapsed().as_secs_f64()));
+        cx.log.say("restore", &format!("analysed in {:.1} s, {several} at a time", began.elapsed().as_secs_f64()));
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use tokio_postgres::Client;
 
 use super::clients::{Access, Clients};
 use super::dump::Layout;
@@ -27,10 +28,16 @@ const MOST: usize = 8;
 /// Memory for sorting that these share, in kB; never less than what the server gives anyway.
 const SORTING: i64 = 512 << 10;
 
-/// How many things are done at a time: as many as there are processors here, which are the server's own where it runs on this machine.
-pub(super) fn hands() -> usize {
+/// As many as there are processors here, which are the server's own where it runs on this machine.
+fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST)
 }
+
+/// Connections that the server, and the role we are, have left.
+const LEFT: &str = "SELECT least(current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint
+        - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+    CASE WHEN rolconnlimit >= 0 THEN rolconnlimit - (SELECT count(*) FROM pg_stat_activity WHERE usename = rolname) END)
+    FROM pg_roles WHERE rolname = current_user";
 
 /// A target, and what loads it.
 struct Loader<'a> {
@@ -48,14 +55,24 @@ struct Loader<'a> {
 }
 
 impl Postgres {
+    /// How many things are done at a time: a connection for each processor, and never more than half of those that are left, so that nobody is
+    /// locked out and hours of loading do not end for the want of one.
+    pub(super) fn hands(&self, cx: &Context) -> Result<usize> {
+        let left: i64 = cx.wait(async {
+            let client = self.connect(&self.settings.maintenance, cx).await?;
+            Ok(client.query_one(LEFT, &[]).await.map_err(|error| explain_sql(&error, ""))?.get(0))
+        })?;
+        Ok(processors().min(usize::try_from(left / 2).unwrap_or_default()).max(1))
+    }
+
     /// Reads `stream` into the staged database.
-    pub(super) fn load(&self, target: Target<'_>, server_major: u32, stream: Stream, cx: &Context) -> Result<()> {
+    pub(super) fn load(&self, target: Target<'_>, guard: &Client, server_major: u32, stream: Stream, cx: &Context) -> Result<()> {
         let clients = self.clients_for(target, server_major, cx)?;
         let written_by = if target.layout == Layout::Plain { target.client_major } else { clients.major };
         let trims = needs_trimming(written_by, server_major);
         let access = Access::to(self, cx)?;
         let owner = target.access.is_none().then(|| self.owner_of(target));
-        let sorting = cx.wait(self.sorting(cx))?;
+        let sorting = cx.wait(sorting(guard))?;
         let loader = Loader { postgres: self, target, clients, access, owner, sorting, trims, cx };
         match (target.layout, target.contents) {
             (Layout::Plain, _) => loader.plain(stream),
@@ -63,14 +80,13 @@ impl Postgres {
             (Layout::Custom, Some(contents)) => loader.sections(contents, stream),
         }
     }
+}
 
-    /// Memory that one index may be sorted in, kB.
-    async fn sorting(&self, cx: &Context) -> Result<i64> {
-        let client = self.connect(&self.settings.maintenance, cx).await?;
-        let query = "SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'";
-        let own: i64 = client.query_one(query, &[]).await.map_err(|error| explain_sql(&error, ""))?.get(0);
-        Ok(own.max(SORTING / i64::try_from(hands()).unwrap_or(1)))
-    }
+/// Memory that one index may be sorted in, kB.
+async fn sorting(client: &Client) -> Result<i64> {
+    let query = "SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'";
+    let own: i64 = client.query_one(query, &[]).await.map_err(|error| explain_sql(&error, ""))?.get(0);
+    Ok(own.max(SORTING / i64::try_from(processors()).unwrap_or(1)))
 }
 
 impl Loader<'_> {
@@ -90,7 +106,7 @@ impl Loader<'_> {
         self.contents(&arguments("pre-data"), contents.file, "before the rows")?;
         self.archive(&arguments("data"), stream, "the rows")?;
         // Several at a time only where pg_restore talks to the server itself.
-        let jobs = (!self.trims).then(|| format!("--jobs={}", hands()));
+        let jobs = if self.trims { None } else { Some(format!("--jobs={}", self.postgres.hands(self.cx)?)) };
         let after: Vec<String> = arguments("post-data").into_iter().chain(jobs).collect();
         self.contents(&after, contents.file, "indexes and constraints")?;
         if contents.last.is_empty() {

@@ -129,7 +129,7 @@ impl Postgres {
 
     fn restore_staged(&self, target: Target<'_>, stream: Stream, prepare: Option<Prepare<'_>>, cx: &Context) -> Result<()> {
         let (guard, server_major) = cx.wait(self.create_staged(target, prepare.is_some(), cx))?;
-        let restored = self.load(target, server_major, stream, cx).and_then(|()| {
+        let restored = self.load(target, &guard, server_major, stream, cx).and_then(|()| {
             prepare.map_or(Ok(()), |prepare| prepare(cx))?;
             self.analyse(target.into, cx)?;
             cx.wait(self.finish_staged(target, cx))
