@@ -498,6 +498,14 @@ const CASES: &[Case] = &[
         make: |bench, dump| bench.remade(dump, &[&dump.plain[..], b"DROP TABLE orders;\n"].concat()),
     },
     Case {
+        name: "a command for psql",
+        how: "\\! true, which psql gives to a shell",
+        of: ONE,
+        make: |bench, dump| {
+            bench.remade(dump, &replaced(&dump.plain, "CREATE TABLE public.ballast", "\\! true\nCREATE TABLE public.ballast"))
+        },
+    },
+    Case {
         name: "an archive cut to 60 %",
         how: "pg_restore --list passes it",
         of: ARCHIVES,
