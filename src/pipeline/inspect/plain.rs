@@ -309,7 +309,7 @@ impl Parser {
 
 /// The beginning of a line, or all of it, is one of the two commands that pg_dump writes, with its token and nothing else.
 fn is_innocent(line: &[u8], ended: bool) -> bool {
-    let mut words = line.split(|byte| byte.is_ascii_whitespace());
+    let mut words = line.split(u8::is_ascii_whitespace);
     let word = words.next().unwrap_or_default();
     let ended = ended || word.len() < line.len();
     let known = |command: &&[u8]| if ended { *command == word } else { command.starts_with(word) };
