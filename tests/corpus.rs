@@ -498,6 +498,14 @@ const CASES: &[Case] = &[
         make: |bench, dump| bench.remade(dump, &[&dump.plain[..], b"DROP TABLE orders;\n"].concat()),
     },
     Case {
+        name: "a command for psql",
+        how: "\\! true, which psql gives to a shell",
+        of: ONE,
+        make: |bench, dump| {
+            bench.remade(dump, &replaced(&dump.plain, "CREATE TABLE public.ballast", "\\! true\nCREATE TABLE public.ballast"))
+        },
+    },
+    Case {
         name: "an archive cut to 60 %",
         how: "pg_restore --list passes it",
         of: ARCHIVES,
@@ -696,10 +704,10 @@ fn every_broken_dump_is_caught_at_the_lowest_level_that_can_see_it() {
          | broken | how | dumps | caught at |\n|---|---|---|---|\n",
     );
     let mut caught = [0_usize; 7];
+    let key = bench.rig.engine.secret_key(bench.rig.engine.inventory().job(PlainGzip.word()).unwrap(), bench.cx()).unwrap();
     for case in CASES {
         let mut fates: Vec<(Fate, Vec<&str>)> = Vec::new();
         for kind in case.of {
-            let key = bench.rig.engine.secret_key(bench.rig.engine.inventory().job(kind.word()).unwrap(), bench.cx()).unwrap();
             let broken = (case.make)(&bench, bench.good(*kind));
             let fate = fate(&bench, &key, *kind, &format!("{} {}", case.name, kind.word()), &broken);
             assert_eq!(

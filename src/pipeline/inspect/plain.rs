@@ -21,6 +21,9 @@ const CLUSTER_TRAILER: &[u8] = b"-- PostgreSQL database cluster dump complete";
 /// How much of a comment is kept.
 const COMMENT: usize = 64;
 
+/// Longest command for psql.
+const COMMAND: usize = 200;
+
 /// How much of a statement a witness is shown.
 const STATEMENT: usize = 1 << 20;
 
@@ -75,8 +78,8 @@ enum State {
     Tag(Vec<u8>),
     /// `$tag$ … $tag$`: the tag, and how much of its end was matched.
     Dollar { tag: Vec<u8>, matched: usize },
-    /// `\connect`, `\restrict`: up to the end of the line.
-    Meta,
+    /// `\restrict TOKEN`, up to the end of the line.
+    Meta(Vec<u8>),
     /// After `COPY … FROM stdin;`, up to the end of the line.
     CopyLine(String),
     /// The data of a table.
@@ -180,6 +183,20 @@ impl Parser {
                 }
                 Ok(piece.len())
             }
+            State::Meta(line) => {
+                // The newline itself is left to what comes next.
+                let end = memchr(b'\n', bytes);
+                let piece = &bytes[..end.unwrap_or(bytes.len())];
+                let room = COMMAND.saturating_sub(line.len());
+                line.extend_from_slice(&piece[..piece.len().min(room)]);
+                if line.len() >= COMMAND || !is_innocent(line, end.is_some()) {
+                    return Err(for_psql());
+                }
+                if end.is_some() {
+                    self.state = State::Sql;
+                }
+                Ok(piece.len())
+            }
             State::Name => {
                 let end = memchr(b'"', bytes);
                 let used = end.map_or(bytes.len(), |at| at + 1);
@@ -212,8 +229,11 @@ impl Parser {
     fn sql(&mut self, bytes: &[u8]) -> Result<usize> {
         let byte = bytes[0];
         if std::mem::take(&mut self.line_start) && byte == b'\\' && self.statement.is_empty() {
-            self.state = State::Meta;
+            self.state = State::Meta(Vec::new());
             return Ok(1);
+        }
+        if byte == b'\\' {
+            return Err(for_psql());
         }
         match byte {
             b'\n' => {
@@ -289,6 +309,21 @@ impl Parser {
     }
 }
 
+/// The beginning of a line, or all of it, is one of the two commands that pg_dump writes, with its token and nothing else.
+fn is_innocent(line: &[u8], ended: bool) -> bool {
+    let mut words = line.split(u8::is_ascii_whitespace);
+    let word = words.next().unwrap_or_default();
+    let ended = ended || word.len() < line.len();
+    let known = |command: &&[u8]| if ended { *command == word } else { command.starts_with(word) };
+    let plain = words.all(|word| word.iter().all(u8::is_ascii_alphanumeric));
+    plain && [&b"restrict"[..], b"unrestrict"].iter().any(known)
+}
+
+/// psql does what such a line says: with a shell, on another server, with our files.
+fn for_psql() -> Report {
+    Report::refused("the dump holds a command for psql, beginning with a backslash, that pg_dump does not write")
+}
+
 /// A statement without the blanks, comments and commands of psql's that stand before it.
 fn without_comments(text: &[u8]) -> &[u8] {
     let mut text = text.trim_ascii_start();
@@ -301,7 +336,7 @@ fn without_comments(text: &[u8]) -> &[u8] {
 
 /// Bytes without a meaning to the lexer.
 fn is_plain(byte: u8) -> bool {
-    !matches!(byte, b'\n' | b' ' | b'\t' | b'\r' | b'\x0c' | b'-' | b'/' | b'\'' | b'"' | b'$' | b';')
+    !matches!(byte, b'\n' | b' ' | b'\t' | b'\r' | b'\x0c' | b'-' | b'/' | b'\'' | b'"' | b'$' | b';' | b'\\')
 }
 
 impl State {
@@ -330,8 +365,6 @@ impl State {
                 Some(used) => (used, Some(State::Sql)),
                 None => (bytes.len(), None),
             },
-            // The newline itself is left to what comes next.
-            State::Meta => memchr(b'\n', bytes).map_or((bytes.len(), None), |at| (at, Some(State::Sql))),
             State::CopyLine(table) => match memchr(b'\n', bytes) {
                 Some(at) => (at + 1, Some(State::Copy { table: std::mem::take(table), rows: Rows::new() })),
                 None => (bytes.len(), None),
@@ -513,6 +546,26 @@ mod tests {
         assert!(parse(&format!("{text}{text}")).is_ok(), "two dumps without a statement say nothing");
         let twice = dump("COPY public.rooms (id) FROM stdin;\n\\.\n");
         assert!(parse(&format!("{twice}{twice}")).is_err());
+    }
+
+    // A dump is a text that psql obeys, and whoever has the public key can make one.
+    #[test]
+    fn a_command_for_psql_is_refused_wherever_it_hides() {
+        let refused = |body: &str| parse(&dump(body)).unwrap_err().message;
+        for body in [
+            "\\! touch /tmp/x\n",
+            "\\connect other\n",
+            "\\i /etc/passwd\n",
+            "\\restrictx abc\n",
+            "\\restrict `touch /tmp/x`\n",
+            "\\restrict abc \\! touch /tmp/x\n",
+            "SELECT 1 \\! touch /tmp/x\n",
+            "SELECT 1; \\! touch /tmp/x\n",
+            "SELECT 1\n\\g |sh\n",
+        ] {
+            assert!(refused(body).contains("command for psql"), "{body}");
+        }
+        assert!(parse(&dump("SELECT '\\! x', E'\\\\', $$\\! y$$; -- \\! z\n")).is_ok());
     }
 
     #[test]

@@ -172,8 +172,9 @@ fn blame(report: Report, manifest: &Manifest, store: &dyn Store, key: &SecretKey
         return Ok((below.level, below.reason.unwrap_or_default()));
     }
     let lines: Vec<&str> = std::iter::once(report.message.as_str()).chain(report.causes.iter().flat_map(|cause| cause.lines())).collect();
-    let Some(complaint) = lines.iter().find_map(|line| line.split_once("ERROR:")).map(|(_, words)| words.trim().to_owned()) else {
-        // No server said anything about what it was given.
+    let by_server = lines.iter().find_map(|line| line.split_once("ERROR:")).map(|(_, words)| words.trim().to_owned());
+    let Some(complaint) = by_server.or_else(|| by_client(&lines)) else {
+        // Nobody said anything about what was given.
         return Err(report);
     };
     if !server.answers(cx) {
@@ -184,6 +185,14 @@ fn blame(report: Report, manifest: &Manifest, store: &dyn Store, key: &SecretKey
     }
     let place = lines.iter().find_map(|line| line.split_once("CONTEXT:")).map(|(_, words)| format!(" ({})", without_value(words.trim())));
     Ok((Level::L5, format!("it cannot be restored: {}{}", without_value(&complaint), place.unwrap_or_default())))
+}
+
+/// What psql or pg_restore could not make sense of, where it is not about getting to the server, or about themselves.
+fn by_client(lines: &[&str]) -> Option<String> {
+    const OF_THEMSELVES: [&str; 6] = ["connect", "server", "version", "memory", "No space", "could not open"];
+    let own = |line: &&&str| line.starts_with("pg_restore: error:") || line.starts_with("psql:<stdin>");
+    let line = lines.iter().filter(own).find(|line| !OF_THEMSELVES.iter().any(|sign| line.contains(sign)))?;
+    line.split_once("error:").map(|(_, words)| words.trim().to_owned())
 }
 
 /// What a server says when it is not the dump that is to blame, and what to do then.
