@@ -558,6 +558,38 @@ fn nobody_gets_into_the_copy_before_it_is_live_and_a_superuser_not_for_long() {
     assert_eq!(scene.pull(&["--again"]).0, 0);
 }
 
+// G5: whoever restores need not be a superuser; the database's owner stays out all the same.
+#[test]
+fn a_role_that_is_no_superuser_pulls_behind_closed_doors_too() {
+    let slow = format!("{CLEAN}\nSELECT pg_sleep(0.5);\n");
+    let scene = Scene::open(&Change { system: "owner = \"app\"", transform: &[("clean.sql", &slow)], ..Change::default() });
+    scene.execute(
+        "postgres",
+        &[
+            "CREATE ROLE puller LOGIN CREATEDB PASSWORD 'staging'",
+            "GRANT app TO puller",
+            "ALTER DATABASE shop OWNER TO app",
+            "GRANT pg_signal_backend TO puller",
+        ],
+    );
+    let config = fs::read_to_string(&scene.rig.config).unwrap();
+    let (before, staging) = config.split_once("[system.staging]").unwrap();
+    fs::write(&scene.rig.config, format!("{before}[system.staging]{}", staging.replacen("user = \"postgres\"", "user = \"puller\"", 1)))
+        .unwrap();
+    scene.dump();
+    let burglar = Burglar::of(&scene);
+    let (code, _, said) = scene.pull(&[]);
+    let (got_in, turned_away) = burglar.end();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(got_in, 0);
+    assert!(turned_away > 5, "the copy was never there to be tried: {turned_away}");
+    let client = scene.connect_as_app(LIVE).unwrap();
+    let row =
+        scene.cx.runtime.block_on(client.query_one("SELECT count(*) FROM shop.customers WHERE email ~ '@test.invalid'", &[])).unwrap();
+    assert_eq!(row.get::<_, i64>(0), 35);
+    assert_eq!(scene.ask("postgres", "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = 'shop'"), "app");
+}
+
 // G11
 #[test]
 fn a_pull_waits_for_the_backup_that_is_under_way() {

@@ -129,7 +129,9 @@ impl Postgres {
 
     fn restore_staged(&self, target: Target<'_>, stream: Stream, prepare: Option<Prepare<'_>>, cx: &Context) -> Result<()> {
         let (guard, server_major) = cx.wait(self.create_staged(target, prepare.is_some(), cx))?;
-        let restored = self.load(target, &guard, server_major, stream, cx).and_then(|()| {
+        let opened = if prepare.is_some() { cx.wait(self.let_owner_work(target.into, cx)) } else { Ok(()) };
+        let loaded = opened.and_then(|()| self.load(target, &guard, server_major, stream, cx));
+        let restored = loaded.and_then(|()| {
             prepare.map_or(Ok(()), |prepare| prepare(cx))?;
             self.analyse(target.into, cx)?;
             cx.wait(self.finish_staged(target, cx))
@@ -284,6 +286,19 @@ impl Postgres {
         } else {
             format!("ALTER DATABASE {name} OWNER TO {us}; GRANT CREATE, TEMPORARY ON DATABASE {name} TO {owner}; ")
         })
+    }
+
+    /// Where we own a database for the time being, the schema `public` is ours with it (PostgreSQL 15); who will own it makes things there.
+    async fn let_owner_work(&self, database: &str, cx: &Context) -> Result<()> {
+        let Some(owner) = self.settings.owner.as_ref().filter(|owner| **owner != self.settings.user) else { return Ok(()) };
+        let client = self.connect(database, cx).await?;
+        let superuser =
+            client.query_one("SELECT current_setting('is_superuser') = 'on'", &[]).await.map_err(|error| explain_sql(&error, ""))?;
+        if superuser.get(0) {
+            return Ok(());
+        }
+        let grant = format!("GRANT ALL ON SCHEMA public TO {}", escape_identifier(owner));
+        client.batch_execute(&grant).await.map_err(|error| explain_sql(&error, database))
     }
 
     /// Drops a database that bears a mark of a restore, finished or not; any other stays and is refused.

@@ -66,7 +66,7 @@ enum Way {
 impl Parser {
     /// Within a statement; what may still become a comment does not count.
     fn begun(&self) -> bool {
-        let undecided = matches!(self.state, State::Dash | State::Slash | State::Comment(_) | State::Block { .. } | State::Meta);
+        let undecided = matches!(self.state, State::Dash | State::Slash | State::Comment(_) | State::Block { .. } | State::Meta(_));
         let within = !matches!(self.state, State::Sql) && !undecided && !self.in_rows();
         !self.statement.is_empty() || within
     }

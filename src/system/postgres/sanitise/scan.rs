@@ -324,9 +324,9 @@ mod tests {
     fn a_text_across_two_pages_is_found_and_counted_once() {
         let scan = Scan { patterns: vec![Pattern::built_in("email").unwrap()], ..Scan::default() };
         let mut found = BTreeMap::new();
-        note(&mut found, 1, b"...ada@exam", 0, &scan);
+        note(&mut found, 1, b"   ada@exam", 0, &scan);
         assert!(found.is_empty());
-        note(&mut found, 1, b"...ada@example.org and so on", 11, &scan);
+        note(&mut found, 1, b"   ada@example.org and so on", 11, &scan);
         note(&mut found, 1, b"ada@example.org and so on, and more", 25, &scan);
         assert_eq!(found[&(1, 0)], (1, "a**@e******.o**".to_owned()));
     }
