@@ -555,6 +555,12 @@ const CASES: &[Case] = &[
         make: |bench, dump| bench.remade(dump, &without(&dump.plain, "CREATE INDEX orders_at", ";\n")),
     },
     Case {
+        name: "an archive with a section there is not",
+        how: "one byte of the table of contents that only pg_restore reads",
+        of: ARCHIVES,
+        make: |bench, dump| bench.remade(dump, &replaced(&dump.plain, "\x05\0\0\0TABLE\0\x02\0\0\0", "\x05\0\0\0TABLE\0\x09\0\0\0")),
+    },
+    Case {
         name: "a key twice",
         how: "a row got the id of another",
         of: LAYOUTS,
