@@ -577,6 +577,8 @@ fn a_role_that_is_no_superuser_pulls_behind_closed_doors_too() {
     fs::write(&scene.rig.config, format!("{before}[system.staging]{}", staging.replacen("user = \"postgres\"", "user = \"puller\"", 1)))
         .unwrap();
     scene.dump();
+    scene.pull_refused(3, &["puller may not say of a database", "GRANT SET ON PARAMETER lifeboat.pulled TO \"puller\""]);
+    scene.execute("postgres", &["GRANT SET ON PARAMETER lifeboat.pulled TO puller"]);
     let burglar = Burglar::of(&scene);
     let (code, _, said) = scene.pull(&[]);
     let (got_in, turned_away) = burglar.end();

@@ -166,6 +166,7 @@ impl Engine {
         let identity = postgres.identity(&postgres.settings.maintenance, cx)?;
         let live = pull.into.clone().unwrap_or_else(|| postgres.settings.database.clone());
         elsewhere(&pull, &manifest, &identity, &live)?;
+        postgres.can_note(identity.major, cx)?;
         let note = postgres.note_of(&live, cx)?;
         let plan = Plan { pull, recipe, manifest, postgres, identity, live, note };
         let access = plan.manifest.access.as_ref().map(Recorded::in_clear);

@@ -86,6 +86,22 @@ impl Postgres {
         })
     }
 
+    /// Whether we may write the note: superusers may, others by a grant that PostgreSQL knows from 15 on. `Kind::Refused` where not.
+    pub fn can_note(&self, major: u32, cx: &Context) -> Result<()> {
+        let granted = if major >= 15 { format!("has_parameter_privilege('{SETTING}', 'SET')") } else { "false".to_owned() };
+        let query = format!("SELECT (current_setting('is_superuser') = 'on' OR {granted})::text");
+        if self.ask(&self.settings.maintenance, &query, cx)? == "true" {
+            return Ok(());
+        }
+        let user = escape_identifier(&self.settings.user);
+        let report = Report::refused(format!("{} may not say of a database on {} what it is", self.settings.user, self.describe()));
+        Err(if major >= 15 {
+            report.hint(format!("once, as a superuser: GRANT SET ON PARAMETER {SETTING} TO {user}"))
+        } else {
+            report.hint(format!("before PostgreSQL 15 only a superuser may: `user` in [system.{}]", self.settings.name))
+        })
+    }
+
     /// Sends everybody away from `database` but our own connections, until the watch ends. What the server itself keeps out (see
     /// `restore_closed`) never gets here; this is for superusers, whom nothing keeps out.
     pub fn watch(&self, database: &str, cx: &Context) -> Watch {

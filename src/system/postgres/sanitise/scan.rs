@@ -1,7 +1,7 @@
 //! The scan for what sanitising left over: every value of every column that can hold text is looked at, here, as a stream.
 //!
-//! The server's own `~` was the other way. It is slower by a factor of ten on such patterns, has no bound on what a pattern costs, knows
-//! another syntax on each major version, and cannot say offline whether a pattern is one; and allow lists would have become SQL. So the values
+//! The server's own `~` was the other way. It took five times as long (three patterns on 76 MB of notes, two cores: 10.7 s against 2.2 s, and
+//! that of a debug build), has no bound on what a pattern costs, and cannot say offline whether a pattern is one; allow lists would have become SQL. So the values
 //! come by `COPY … (FORMAT binary)`, a row at a time, and nothing of them is kept but a count and a masked sample.
 
 use std::collections::BTreeMap;
