@@ -10,9 +10,6 @@ use crate::report::written::{Fields, FromToml, Problem, Value};
 use crate::system::postgres::sanitise::pattern::{Allow, BUILT_IN, Pattern, STANDARD};
 use crate::system::postgres::sanitise::{Assertion, Rewrite, Scan};
 
-/// How long the database that was replaced stays, where nothing is said.
-const KEEP: SignedDuration = SignedDuration::from_hours(7 * 24);
-
 /// A clean copy for a lower environment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pull {
@@ -44,7 +41,7 @@ pub struct Pull {
     pub assert: Vec<Assertion>,
     /// What must not be found in it.
     pub scan: Option<Scan>,
-    /// How long the database that was replaced stays; for ever where none.
+    /// How long the database that was replaced stays: a later pull drops it then. Where none is said, nothing but a person does.
     pub keep_for: Option<SignedDuration>,
     /// It may go to the server the dump was made of.
     pub same_server: bool,
@@ -74,11 +71,8 @@ pub(super) fn pull(name: String, fields: &mut Fields<'_>, reading: &Reading) -> 
     let assert = fields.take("assert").and_then(|value| tables(&value, assertion)).unwrap_or_default();
     let written_scan = fields.take("scan");
     let scan = written_scan.as_ref().and_then(scan);
-    let keep_for = match fields.take("keep_for") {
-        None => Some(KEEP),
-        Some(value) if value.as_str() == Some("forever") => None,
-        Some(value) => super::retention::days(&value),
-    };
+    let keep_for = fields.take("keep_for").filter(|value| value.as_str() != Some("forever"));
+    let keep_for = keep_for.and_then(|value| super::retention::days(&value));
     let same_server = fields.or("same_server", false);
     let production = fields.or("production", false);
     let span = fields.span().unwrap_or_default();
