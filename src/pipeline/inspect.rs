@@ -8,6 +8,7 @@ pub mod outline;
 pub mod plain;
 mod rows;
 mod statement;
+mod thinned;
 pub(super) mod words;
 
 use std::collections::BTreeMap;

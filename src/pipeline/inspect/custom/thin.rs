@@ -1,48 +1,20 @@
 //! An archive without the blocks of data of some entries; its table of contents stays as it is.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
 
+use super::super::thinned::{self, Thin};
 use super::{Nobody, Parser, Stage};
 use crate::port::Stream;
 use crate::report::Result;
 
-/// Bytes read at a time.
-const CHUNK: usize = 64 << 10;
-
 /// The archive without the blocks of `unwanted` entries. pg_restore reads only as far as the last block it wants, so that all that is left of
 /// a good stream is read.
 pub fn thinned(inner: Stream, unwanted: BTreeSet<i64>) -> Stream {
-    let thin = Thin { parser: Parser::default(), unwanted, head: Vec::new(), dropping: false, out: Vec::new() };
-    Box::new(Thinned { inner, thin, chunk: vec![0; CHUNK], at: 0, ended: false })
+    let thin = ByEntry { parser: Parser::default(), unwanted, head: Vec::new(), dropping: false, out: Vec::new() };
+    thinned::thinned(inner, thin)
 }
 
-struct Thinned {
-    inner: Stream,
-    thin: Thin,
-    chunk: Vec<u8>,
-    /// How much of what is to be given was given.
-    at: usize,
-    ended: bool,
-}
-
-impl Read for Thinned {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.thin.out.len() && !self.ended {
-            self.at = 0;
-            self.thin.out.clear();
-            let count = self.inner.read(&mut self.chunk)?;
-            self.ended = count == 0;
-            self.thin.feed(&self.chunk[..count])?;
-        }
-        let count = (self.thin.out.len() - self.at).min(into.len());
-        into[..count].copy_from_slice(&self.thin.out[self.at..self.at + count]);
-        self.at += count;
-        Ok(count)
-    }
-}
-
-struct Thin {
+struct ByEntry {
     parser: Parser,
     unwanted: BTreeSet<i64>,
     /// The type and the number of a block, until both are known.
@@ -51,7 +23,7 @@ struct Thin {
     out: Vec<u8>,
 }
 
-impl Thin {
+impl Thin for ByEntry {
     fn feed(&mut self, bytes: &[u8]) -> Result<()> {
         self.parser.fed += bytes.len() as u64;
         let mut rest = bytes;
@@ -82,6 +54,12 @@ impl Thin {
         Ok(())
     }
 
+    fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+}
+
+impl ByEntry {
     fn is_before_a_block(&self) -> bool {
         matches!(self.parser.stage, Stage::Block | Stage::Id(_))
     }

@@ -1,51 +1,18 @@
 //! A plain dump without the rows of some tables, and without what cannot hold then; byte by byte the same otherwise.
 
-use std::io::{self, Read};
-
+use super::super::thinned::{self, Thin};
 use super::{Parser, State};
 use crate::pipeline::chosen::Chosen;
 use crate::port::Stream;
 use crate::report::Result;
-
-/// Bytes read at a time.
-const CHUNK: usize = 64 << 10;
 
 /// Longest statement that is held back until it is known whether it stays: a COPY of 1600 columns fits. A longer one stays.
 const HELD: usize = 512 << 10;
 
 /// What of the stream is wanted.
 pub fn thinned(inner: Stream, chosen: Chosen) -> Stream {
-    let thin = Thin { parser: Parser::default(), chosen, held: Vec::new(), way: Way::Between, out: Vec::new() };
-    Box::new(Thinned { inner, thin, chunk: vec![0; CHUNK], at: 0, ended: false })
-}
-
-struct Thinned {
-    inner: Stream,
-    thin: Thin,
-    chunk: Vec<u8>,
-    /// How much of what is to be given was given.
-    at: usize,
-    ended: bool,
-}
-
-impl Read for Thinned {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.thin.out.len() && !self.ended {
-            self.at = 0;
-            self.thin.out.clear();
-            let count = self.inner.read(&mut self.chunk)?;
-            if count == 0 {
-                self.ended = true;
-                self.thin.end();
-            } else {
-                self.thin.feed(&self.chunk[..count])?;
-            }
-        }
-        let count = (self.thin.out.len() - self.at).min(into.len());
-        into[..count].copy_from_slice(&self.thin.out[self.at..self.at + count]);
-        self.at += count;
-        Ok(count)
-    }
+    let thin = ByTable { parser: Parser::default(), chosen, held: Vec::new(), way: Way::Between, out: Vec::new() };
+    thinned::thinned(inner, thin)
 }
 
 /// Where in the text it is.
@@ -94,7 +61,7 @@ pub fn statements(mut text: &[u8]) -> Result<Vec<String>> {
     Ok(found)
 }
 
-struct Thin {
+struct ByTable {
     parser: Parser,
     chosen: Chosen,
     held: Vec<u8>,
@@ -102,7 +69,7 @@ struct Thin {
     out: Vec<u8>,
 }
 
-impl Thin {
+impl Thin for ByTable {
     fn feed(&mut self, mut bytes: &[u8]) -> Result<()> {
         if self.parser.fed == 0 {
             self.parser.line_start = true;
@@ -116,6 +83,17 @@ impl Thin {
         Ok(())
     }
 
+    /// What is held back at the end of the text belongs to it.
+    fn end(&mut self) {
+        self.out.append(&mut self.held);
+    }
+
+    fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+}
+
+impl ByTable {
     /// The parser went over these bytes.
     fn took(&mut self, bytes: &[u8]) {
         let begun = self.parser.begun();
@@ -161,10 +139,5 @@ impl Thin {
                 self.way = Way::Unwanted;
             }
         }
-    }
-
-    /// The end of the text: what is held back belongs to it.
-    fn end(&mut self) {
-        self.out.append(&mut self.held);
     }
 }
