@@ -1,7 +1,7 @@
 //! The byte mover on real gpg, real gunzip, real pg_dump: what is written opens with stock tools, and nothing broken is ever published.
 
 mod backup;
-mod catalogue;
+pub mod catalogue;
 pub mod keys;
 mod openpgp;
 mod retention;

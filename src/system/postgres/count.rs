@@ -16,6 +16,9 @@ pub type TableName = (String, String);
 pub struct Count {
     /// Rows of each ordinary table and materialised-view-free relation a dump carries data for.
     pub tables: BTreeMap<TableName, u64>,
+    /// The same of tables that an extension made and whose rows it wants dumped (pg_extension, `extconfig`), such as PostGIS' `spatial_ref_sys`:
+    /// a dump carries those that users added, the others come with the extension.
+    pub of_extensions: BTreeMap<TableName, u64>,
     /// Constraints that a dump adds by ALTER TABLE.
     pub constraints: u64,
     /// Indexes that belong to no constraint.
@@ -45,7 +48,10 @@ impl Postgres {
             let client = self.connect(database, cx).await?;
             let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
             client.batch_execute(begin).await.map_err(|error| explain_sql(&error, database))?;
-            Ok(Count { tables: tables(&client, database).await?, ..objects(&client, database).await? })
+            let own = not_of_extension("pg_class", "c.oid");
+            let configured = "EXISTS (SELECT FROM pg_extension e WHERE c.oid = ANY (e.extconfig))";
+            let (tables, of_extensions) = (tables(&client, &own, database).await?, tables(&client, configured, database).await?);
+            Ok(Count { tables, of_extensions, ..objects(&client, database).await? })
         })
     }
 }
@@ -77,11 +83,11 @@ impl Postgres {
     }
 }
 
-async fn tables(client: &Client, database: &str) -> Result<BTreeMap<TableName, u64>> {
+/// Rows of the tables of which `which` is true.
+async fn tables(client: &Client, which: &str, database: &str) -> Result<BTreeMap<TableName, u64>> {
     let names = format!(
         "SELECT n.nspname::text, c.relname::text, format('SELECT count(*) FROM ONLY %I.%I', n.nspname, c.relname) \
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND {USER_SCHEMA} AND {}",
-        not_of_extension("pg_class", "c.oid")
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND {USER_SCHEMA} AND {which}"
     );
     let rows = client.query(&names, &[]).await.map_err(|error| explain_sql(&error, database))?;
     let mut tables = BTreeMap::new();
@@ -122,6 +128,7 @@ async fn objects(client: &Client, database: &str) -> Result<Count> {
     let number = |column: usize| u64::try_from(row.get::<_, i64>(column)).unwrap_or_default();
     Ok(Count {
         tables: BTreeMap::new(),
+        of_extensions: BTreeMap::new(),
         constraints: number(0),
         indexes: number(1),
         views: number(2),
