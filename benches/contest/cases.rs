@@ -7,7 +7,7 @@ pub struct Case {
     /// The arguments of ours.
     pub ours: &'static [&'static str],
     /// The stock chain, for bash with `pipefail`. `$OUT` is a file beside our store, `$KEY` the recipient, `$DUMP` `pg_dump` with our options;
-    /// `$GZIP` is the dump of our job `shelf-gzip`, `$ARCHIVE` what `pg_dump -Fc -Z0` left, in clear, `$COPY` a database that is not there yet.
+    /// `$OBJECT` is the dump of our job `shelf-gzip`, `$ARCHIVE` what `pg_dump -Fc -Z0` left, in clear, `$COPY` a database that is not there yet.
     pub stock: &'static str,
     /// How many times faster ours should be.
     pub at_least: f64,
@@ -21,10 +21,10 @@ pub struct Case {
 const LIMIT: &str = "$DUMP > /dev/null";
 
 /// Reading a dump to its end with stock tools.
-const READ: &str = "gpg -d $GZIP | gunzip > /dev/null";
+const READ: &str = "gpg -d $OBJECT | gunzip > /dev/null";
 
 /// Restoring what is encrypted with stock tools.
-const PSQL: &str = "createdb $COPY && gpg -d $GZIP | gunzip | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d $COPY";
+const PSQL: &str = "createdb $COPY && gpg -d $OBJECT | gunzip | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d $COPY";
 
 /// All of them.
 pub const CASES: &[Case] = &[

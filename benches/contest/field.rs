@@ -153,7 +153,7 @@ impl Field {
         shell.env("PGPASSFILE", self.ground.join("pgpass")).env("GNUPGHOME", self.ground.join("gnupg"));
         let shelf = fs::read_dir(self.ground.join("shelf")).into_iter().flatten().map(|entry| entry.unwrap().path());
         let gzip = shelf.filter(|path| path.to_string_lossy().ends_with(".sql.gz.gpg")).max();
-        shell.env("GZIP", gzip.unwrap_or_default()).env("ARCHIVE", self.ground.join("archive")).env("COPY", COPY);
+        shell.env("OBJECT", gzip.unwrap_or_default()).env("ARCHIVE", self.ground.join("archive")).env("COPY", COPY);
         shell.env("PATH", format!("{}:{}", cluster.bin().display(), std::env::var("PATH").unwrap_or_default()));
         shell.env("PASSPHRASE", &self.the_box.keys().passphrase);
         shell.env("DUMP", dump).env("KEY", &self.the_box.keys().fingerprint).env("OUT", self.ground.join("out"));
