@@ -12,10 +12,12 @@ fn the_bench_runs_every_case_and_its_results_can_be_read_again() {
     assert_eq!(results.cases.len(), CASES.len());
     assert!(results.database_bytes > 2 << 20, "{results:?}");
     for case in &results.cases {
-        assert!(case.ours > 0.0 && case.theirs > 0.0 && case.peak_kib > 1000, "{case:?}");
+        assert!(case.ours > 0.0 && case.theirs > 0.0, "{case:?}");
         if CASES.iter().any(|known| known.name == case.name && known.reads) {
+            // One that is over in a moment is hardly seen.
             continue;
         }
+        assert!(case.peak_kib > 1000, "{case:?}");
         let limit = case.stock.ends_with("/dev/null");
         assert!(case.rounds.iter().all(|pair| pair.our_bytes > 100_000 && (pair.their_bytes > 100_000) != limit), "{case:?}");
     }
