@@ -52,7 +52,11 @@ pub fn ended(dump: &Manifest, level: Level, reason: Option<String>, began: Insta
 
 /// Proves and keeps the record, whether it held or not; a proof that did not hold is `Kind::Refused`.
 pub fn prove(dump: &Manifest, store: &dyn Store, key: Option<&SecretKey>, level: Level, cx: &Context) -> Result<Proof> {
-    let proof = verify(dump, store, key, level, cx)?;
+    keep(verify(dump, store, key, level, cx)?, dump, store, cx)
+}
+
+/// Keeps the record of a proof, whether it held or not; one that did not hold is `Kind::Refused`.
+pub fn keep(proof: Proof, dump: &Manifest, store: &dyn Store, cx: &Context) -> Result<Proof> {
     record(&proof, store, dump, cx)?;
     demand(&proof, dump)?;
     Ok(proof)

@@ -28,7 +28,7 @@ use crate::system::postgres::Postgres;
 use crate::system::postgres::swap::Swap;
 use crate::system::{command, http};
 
-pub use restore::{How, differences, fill};
+pub use restore::{How, differences};
 pub use together::Affixes;
 
 /// What an action gives.

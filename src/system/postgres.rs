@@ -222,6 +222,12 @@ pub async fn identity(client: &Client) -> Result<Identity> {
     })
 }
 
+/// Whether we may do anything there.
+async fn is_superuser(client: &Client) -> Result<bool> {
+    let row = client.query_one("SELECT current_setting('is_superuser') = 'on'", &[]).await;
+    Ok(row.map_err(|error| explain_sql(&error, ""))?.get(0))
+}
+
 /// A driver's error in the server's own words.
 pub fn explain_sql(error: &tokio_postgres::Error, database: &str) -> Report {
     let Some(server) = error.as_db_error() else {

@@ -41,9 +41,7 @@ impl Engine {
             (Some(key), Level::L5 | Level::L6) => self.rehearse(job, manifest, &*store, key, level, cx)?,
             (key, _) => verify::verify(manifest, &*store, key.as_ref(), level, cx)?,
         };
-        verify::record(&proof, &*store, manifest, cx)?;
-        verify::demand(&proof, manifest)?;
-        Ok(proof)
+        verify::keep(proof, manifest, &*store, cx)
     }
 
     /// Proves what a run has just made as far as its job wants (C4, C5): one that does not hold, or that could not be proven, fails the run.

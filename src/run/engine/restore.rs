@@ -84,7 +84,7 @@ impl Engine {
 }
 
 /// Restores a dump into a new database of any server, whatever job it is of. `key` is asked for when everything else is known to fit.
-pub fn fill(
+pub(super) fn fill(
     postgres: &Postgres,
     manifest: &Manifest,
     store: &dyn Store,

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
-use super::{Engine, How, Outputs, fill};
+use super::restore::fill;
+use super::{Engine, How, Outputs};
 use crate::pipeline::manifest::{Dump, Format, Manifest};
 use crate::pipeline::{restore, roles};
 use crate::port::Context;

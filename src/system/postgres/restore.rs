@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 
 use super::access::{self, Missing, create_roles, drop_roles, lacking};
 use super::dump::Layout;
-use super::{Postgres, explain_sql, identity};
+use super::{Postgres, explain_sql, identity, is_superuser};
 use crate::port::access::Access;
 use crate::port::{Context, Stream};
 use crate::report::{Report, Result};
@@ -275,9 +275,7 @@ impl Postgres {
     /// to connect and roles of the owner would still get in. A limit of no connections is for everybody but superusers, so a superuser sets it;
     /// whoever is none takes the database for the time being, and leaves its owner the right to make things in it.
     async fn closing(&self, client: &Client, name: &str, owner: &str) -> Result<String> {
-        let query = "SELECT current_setting('is_superuser') = 'on'";
-        let superuser = client.query_one(query, &[]).await.map_err(|error| explain_sql(&error, ""))?;
-        if superuser.get(0) {
+        if is_superuser(client).await? {
             return Ok(format!("ALTER DATABASE {name} CONNECTION LIMIT 0; "));
         }
         let (owner, us) = (escape_identifier(owner), escape_identifier(&self.settings.user));
@@ -292,9 +290,7 @@ impl Postgres {
     async fn let_owner_work(&self, database: &str, cx: &Context) -> Result<()> {
         let Some(owner) = self.settings.owner.as_ref().filter(|owner| **owner != self.settings.user) else { return Ok(()) };
         let client = self.connect(database, cx).await?;
-        let superuser =
-            client.query_one("SELECT current_setting('is_superuser') = 'on'", &[]).await.map_err(|error| explain_sql(&error, ""))?;
-        if superuser.get(0) {
+        if is_superuser(&client).await? {
             return Ok(());
         }
         let grant = format!("GRANT ALL ON SCHEMA public TO {}", escape_identifier(owner));

@@ -36,7 +36,7 @@ pub use scan::{Finding, Scan, Scanned};
 pub use script::Script;
 
 use super::clients::Clients;
-use super::{Postgres, explain_sql};
+use super::{Postgres, explain_sql, is_superuser};
 use crate::port::Context;
 use crate::report::Result;
 
@@ -210,8 +210,7 @@ impl Work<'_> {
 /// alone keeps those of a table that is empty now.
 async fn clear_away(client: &Client) -> Result<()> {
     let explain = |error| explain_sql(&error, "");
-    let superuser = client.query_one("SELECT current_setting('is_superuser') = 'on'", &[]).await.map_err(explain)?;
-    if superuser.get(0) {
+    if is_superuser(client).await? {
         client.batch_execute("DELETE FROM pg_catalog.pg_statistic; DELETE FROM pg_catalog.pg_statistic_ext_data").await.map_err(explain)?;
     }
     client.batch_execute("VACUUM").await.map_err(explain)
