@@ -148,6 +148,22 @@ fn a_real_dump_opens_with_stock_tools_and_its_manifest_counts_every_row() {
         manifest.plain.sha256
     );
 
+    // What a manifest says a table hashes to is found again with what everybody has.
+    let mut checked = 0;
+    for (table, count) in &manifest.tables {
+        let start = memchr::memmem::find(&plain.stdout, format!("\nCOPY {table} ").as_bytes()).unwrap() + 1;
+        let start = start
+            + memchr::memmem::find(&plain.stdout[start..], b") FROM stdin;\n").unwrap_or(usize::MAX).min(
+                // A table without columns has no parentheses.
+                memchr::memmem::find(&plain.stdout[start..], b"  FROM stdin;\n").unwrap_or(usize::MAX),
+            );
+        let rows = plain.stdout[start..].split(|byte| *byte == b'\n').skip(1).take_while(|row| *row != b"\\.");
+        let sum = rows.fold(0_u128, |sum, row| sum.wrapping_add(xxhash_rust::xxh3::xxh3_128(row)));
+        assert_eq!(count.xxh3.unwrap().to_string(), format!("{sum:032x}"), "{table}");
+        checked += usize::from(sum != 0);
+    }
+    assert_eq!(checked, 5, "all but the empty one");
+
     // | psql, and every row is there.
     server.sql("postgres", "CREATE DATABASE again_plain");
     server.sql("again_plain", std::str::from_utf8(&plain.stdout).unwrap());
