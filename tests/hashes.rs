@@ -39,7 +39,7 @@ const ODD: [&str; 20] = [
      x xml, bits bit(5), gone text)",
     "INSERT INTO values_ (j, b, f4, f8, n, tz, ts, i, days, words, p, r, c, k, net, x, bits, gone) SELECT jsonb_build_object('n', n, 's', E'\\t\"\\\\'), \
      sha256(n::text::bytea), n / 3.0::float4, CASE WHEN n % 7 = 0 THEN 'NaN' ELSE exp(n::float8 / 7) END, (n::numeric / 7), \
-     timestamptz '2026-03-29 00:30:00+01' + n * interval '7 minutes', timestamp '1999-12-31 23:59:59.999' * 1 + n * interval '1 hour', \
+     timestamptz '2026-03-29 00:30:00+01' + n * interval '7 minutes', timestamp '1999-12-31 23:59:59.999' + n * interval '1 hour', \
      n * interval '1 year -2 days 3.5 seconds', ARRAY[date '0044-03-15 BC', NULL, date '2026-01-01' + n], ARRAY['a, b', NULL, '', '{', E'\\\\.', E'\\n'], \
      (n, 'x''y')::pair, tstzrange(now(), NULL), 'c', 'pg_class'::regclass, '10.0.0.1/8', '<a b=\"1\"/>', B'10101', 'gone' FROM generate_series(1, 500) n",
     "ALTER TABLE values_ DROP COLUMN gone",

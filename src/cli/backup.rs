@@ -32,6 +32,7 @@ pub struct Backup {
 
 /// Restore a dump into a new database.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(group = clap::ArgGroup::new("affix").args(["prefix", "suffix"]).multiple(true))]
 pub struct Restore {
     /// The dump's name or id, its time (2026-11-20T03:00Z), `latest`, or `before:TIME`

@@ -259,9 +259,10 @@ pub enum Level {
     L2,
     /// Decrypts and decompresses to the end; plain hash matches.
     L3,
-    /// Parsed: trailer, tables, row counts match.
+    /// Parsed: trailer, tables, row counts and hashes match.
     L4,
-    /// Restored into a throwaway server of the same major version: everything counted is there, and nothing in it is unproven.
+    /// Restored into a throwaway server of the same major version: everything counted is there, every row is as it was dumped, and
+    /// nothing in it is unproven.
     L5,
     /// The job's own assertions hold on the restored data.
     L6,

@@ -261,7 +261,9 @@ impl Parser {
             let name = |text: Option<&[u8]>| show(&String::from_utf8_lossy(text.unwrap_or_default()));
             let what = format!("{} {}", name(kind), name(tag));
             let copied = copy.and_then(plain::copied);
-            copied.iter().for_each(|copied| self.contents.keep_columns(copied));
+            if let Some(copied) = &copied {
+                self.contents.keep_columns(copied);
+            }
             let table = copied.map(|copied| copied.table);
             // Only a witness wants to know the columns.
             let copy = copy.filter(|_| W::READS).unwrap_or_default().to_vec();
