@@ -37,6 +37,22 @@ pub trait Filter: Send {
     fn wrap(self: Box<Self>, input: Stream, cx: &Context) -> Result<Stream>;
 }
 
+/// Where a dump's rows go when they part from the rest of it: to the server by connections of our own, while one of PostgreSQL's programs does the rest.
+/// One COPY after the other, in the order of the dump.
+pub trait Rows: Send {
+    /// SQL to be put where a COPY stood: when it is carried out, so is all that came before it.
+    fn mark(&mut self) -> String;
+
+    /// A COPY begins: its statement, without the semicolon. Waits for the last mark, where one was put.
+    fn begin(&mut self, copy: &str) -> Result<()>;
+
+    /// The next bytes of its rows, cut anywhere: COPY's text format, its end marker included.
+    fn rows(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// It is over. Its rows are there when this returns.
+    fn end(&mut self) -> Result<()>;
+}
+
 /// One object in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {

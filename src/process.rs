@@ -10,7 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -31,6 +31,9 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Most bytes kept of a child's output where it is collected, not streamed.
 const OUTPUT_LIMIT: u64 = 64 << 20;
+
+/// Longest line that is heard in one piece.
+const LINE_LIMIT: u64 = 8192;
 
 /// What a pipe can hold at most, unless the administrator says otherwise (pipe(7), `/proc/sys/fs/pipe-max-size`).
 const LARGE: usize = 1 << 20;
@@ -136,19 +139,38 @@ impl Program {
 
     /// Runs it with `input` on its standard input and gives its standard output.
     /// When `input` fails, the child is killed before it can take the end of its input for the end of the data, and that failure is reported.
-    pub fn run_with(&self, mut input: Stream, cx: &Context) -> Result<Vec<u8>> {
+    pub fn run_with(&self, input: Stream, cx: &Context) -> Result<Vec<u8>> {
+        self.run_through(input, collect, cx)
+    }
+
+    /// The same of one whose output is not kept: `hear` is told each line as it comes, cut where it is longer than anybody wants to know.
+    pub fn run_heard(&self, input: Stream, mut hear: impl FnMut(&str) + Send + 'static, cx: &Context) -> Result<()> {
+        self.run_through(input, move |stdout| hear_lines(stdout, &mut hear), cx)
+    }
+
+    fn run_through<T: Send + 'static>(
+        &self,
+        mut input: Stream,
+        read: impl FnOnce(ChildStdout) -> io::Result<T> + Send + 'static,
+        cx: &Context,
+    ) -> Result<T> {
         let mut running = self.spawn(Stdio::piped(), Stdio::piped(), cx)?;
-        let stdin = running.child.stdin.take();
-        let stdout = running.child.stdout.take();
-        let collected = thread::spawn(move || collect(stdout));
-        let fed = stdin.map_or(Fed::All, |mut stdin| feed(&mut *input, &mut stdin));
+        let pipes = running.child.stdin.take().zip(running.child.stdout.take());
+        let (mut stdin, stdout) = pipes.ok_or_else(|| Report::failed("no pipe to the child"))?;
+        let reader = thread::spawn(move || read(stdout));
+        let fed = feed(&mut *input, &mut stdin);
         if let Fed::InputFailed(error) = fed {
             running.kill();
-            // Its own words do not matter any more: it was we who killed it, because of `error`.
-            drop(running.wait());
+            let ended = running.wait();
+            // An input that waits for what the child does fails when the child does. Of one that we killed the own words do not matter.
+            if running.status.is_some_and(|status| status.code().is_some()) {
+                ended?;
+            }
+            cx.check()?;
             return Err(Report::from_io(format!("reading the input of {}", self.short_name()), error));
         }
-        let output = collected.join().unwrap_or_else(|_| Err(io::Error::other("the reader thread panicked")));
+        drop(stdin);
+        let output = reader.join().unwrap_or_else(|_| Err(io::Error::other("the reader thread panicked")));
         running.wait()?;
         if matches!(fed, Fed::Refused) {
             return Err(Report::failed(format!("{} ended before it had read all of its input", running.name)));
@@ -285,7 +307,7 @@ impl Drop for Running {
 
 /// A child's standard output. `Ok(0)` only after it exited 0.
 struct Output {
-    stdout: std::process::ChildStdout,
+    stdout: ChildStdout,
     running: Running,
     over: bool,
 }
@@ -316,19 +338,15 @@ impl Tail {
         let lines = Arc::new(Mutex::new(VecDeque::new()));
         let kept = Arc::clone(&lines);
         let reader = thread::spawn(move || {
-            let mut stderr = BufReader::new(stderr);
-            let mut line = Vec::new();
-            // A line without an end is cut, not collected for ever.
-            while matches!(stderr.by_ref().take(8192).read_until(b'\n', &mut line), Ok(count) if count > 0) {
-                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                line.clear();
-                log.say(&name, &text);
+            let read = hear_lines(stderr, &mut |text: &str| {
+                log.say(&name, text);
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.push_back(text);
+                kept.push_back(text.to_owned());
                 if kept.len() > TAIL_LINES {
                     kept.pop_front();
                 }
-            }
+            });
+            read.ok(); // a child that cannot be heard any more has nothing more to say
         });
         Tail { lines, reader: Some(reader) }
     }
@@ -370,14 +388,24 @@ fn feed(input: &mut dyn Read, stdin: &mut impl Write) -> Fed {
     }
 }
 
-fn collect(stdout: Option<std::process::ChildStdout>) -> io::Result<Vec<u8>> {
+fn collect(mut stdout: ChildStdout) -> io::Result<Vec<u8>> {
     let mut collected = Vec::new();
-    let Some(mut stdout) = stdout else { return Ok(collected) };
     stdout.by_ref().take(OUTPUT_LIMIT).read_to_end(&mut collected)?;
     if io::copy(&mut stdout, &mut io::sink())? > 0 {
         return Err(io::Error::other(format!("more than {} MiB of output", OUTPUT_LIMIT >> 20)));
     }
     Ok(collected)
+}
+
+/// A line without an end is cut, not collected for ever.
+fn hear_lines(stream: impl Read, hear: &mut impl FnMut(&str)) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    while stream.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut line)? > 0 {
+        hear(String::from_utf8_lossy(&line).trim_end());
+        line.clear();
+    }
+    Ok(())
 }
 
 async fn kill_when_cancelled(pid: Pid, cancel: CancellationToken, ended: CancellationToken) {

@@ -7,11 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::inspect::custom::{Entry, thin as thin_archive};
-use super::inspect::plain::thin as thin_text;
+use super::inspect::custom::Entry;
 use super::inspect::words::{Name, Words, name};
 use super::manifest::TableCount;
-use crate::port::Stream;
 
 /// Foreign keys that were left out, in words. Known when the stream has been read.
 #[derive(Clone, Debug, Default)]
@@ -48,12 +46,12 @@ pub struct Chosen {
     left_out: LeftOut,
 }
 
-/// What an archive is restored by, where not all of it is wanted.
-pub struct Thinned {
+/// What of an archive is restored, where that is not all of it.
+pub struct Picked {
     /// The numbers of the entries that stay, in their order.
     pub entries: Vec<i64>,
-    /// The archive without the blocks of data of the others.
-    pub stream: Stream,
+    /// Those of the blocks of data that do not.
+    pub unwanted: BTreeSet<i64>,
 }
 
 impl Chosen {
@@ -74,24 +72,19 @@ impl Chosen {
         self.left_out.clone()
     }
 
-    /// A plain dump without what is not wanted.
-    pub fn plain(self, stream: Stream) -> Stream {
-        thin_text::thinned(stream, self)
-    }
-
-    /// An archive without what is not wanted.
-    pub fn archive(mut self, entries: &[Entry], stream: Stream) -> Thinned {
+    /// What stays of an archive.
+    pub fn archive(mut self, entries: &[Entry]) -> Picked {
         for entry in entries.iter().filter(|entry| entry.kind == "TABLE ATTACH") {
             self.learn(&entry.definition);
         }
         let mut gone = BTreeSet::new();
-        let mut rows = BTreeSet::new();
+        let mut unwanted = BTreeSet::new();
         for entry in entries {
-            let unwanted = entry.table.as_ref().is_some_and(|table| !self.takes(table));
-            if unwanted {
-                rows.insert(entry.id);
+            let left = entry.table.as_ref().is_some_and(|table| !self.takes(table));
+            if left {
+                unwanted.insert(entry.id);
             }
-            if unwanted || (entry.kind == "FK CONSTRAINT" && self.drops(&entry.definition)) {
+            if left || (entry.kind == "FK CONSTRAINT" && self.drops(&entry.definition)) {
                 gone.insert(entry.id);
             }
         }
@@ -101,7 +94,7 @@ impl Chosen {
             !gone.contains(&entry.id) && !hangs
         };
         let entries = entries.iter().filter(stays).map(|entry| entry.id).collect();
-        Thinned { entries, stream: thin_archive::thinned(stream, rows) }
+        Picked { entries, unwanted }
     }
 
     /// The rows of this table are wanted; it is written as COPY has it.
@@ -196,8 +189,10 @@ fn commented(sql: &[u8]) -> Option<(Name, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::{Cursor, Read};
+
+    use super::*;
+    use crate::pipeline::inspect::plain::thin;
 
     fn chosen(wanted: &[&str], tables: &[(&str, u64)]) -> Chosen {
         let tables =
@@ -207,7 +202,8 @@ mod tests {
 
     fn thinned(chosen: Chosen, text: &str) -> String {
         let mut out = String::new();
-        chosen.plain(Box::new(Cursor::new(text.to_owned().into_bytes()))).read_to_string(&mut out).unwrap();
+        let stream = Box::new(Cursor::new(text.to_owned().into_bytes()));
+        thin::thinned(stream, Some(chosen), None).read_to_string(&mut out).unwrap();
         out
     }
 
@@ -254,7 +250,8 @@ mod tests {
         assert!(whole.starts_with(&format!("CREATE FUNCTION f() AS $$ {KEY} $$;")) && whole.ends_with("--\n-- end\n--\n"), "{whole}");
         for size in [1, 2, 3, 7, 64] {
             let mut out = String::new();
-            let stream = chosen(&["shop.items"], &tables).plain(Box::new(Bits(text.clone().into_bytes(), 0, size)));
+            let bits = Box::new(Bits(text.clone().into_bytes(), 0, size));
+            let stream = thin::thinned(bits, Some(chosen(&["shop.items"], &tables)), None);
             { stream }.read_to_string(&mut out).unwrap();
             assert_eq!(out, whole, "in chunks of {size}");
         }

@@ -6,6 +6,7 @@ pub mod assertion;
 pub mod clients;
 pub mod cluster;
 pub mod contents;
+mod copies;
 pub mod count;
 pub mod databases;
 pub mod dump;
@@ -256,4 +257,11 @@ fn tls() -> Result<tokio_postgres_rustls::MakeRustlsConnect> {
         let none = Report::failed("this machine has no certificate authorities to check the server's certificate with");
         problems.iter().fold(none, |report, problem| report.cause(problem.to_string())).hint("apt install ca-certificates")
     })
+}
+
+/// What nobody can guess, and every program takes for a word.
+fn nonce() -> Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Report::failed("no random bytes").cause(error.to_string()))?;
+    Ok(hex::encode(bytes))
 }

@@ -43,6 +43,8 @@ pub struct Parser {
     entries: Option<Vec<Entry>>,
     /// Whose block of data it is in, or was in last.
     block: i64,
+    /// The statements of COPY are kept.
+    keeps_copies: bool,
 }
 
 /// An entry of the table of contents, as far as a restore must tell one from another.
@@ -107,7 +109,7 @@ struct Announced {
     what: String,
     /// The table, as COPY names it.
     table: Option<String>,
-    /// The COPY itself, for a witness.
+    /// The COPY itself, where somebody wants to know.
     copy: Vec<u8>,
     seen: bool,
 }
@@ -265,8 +267,8 @@ impl Parser {
                 self.contents.keep_columns(copied);
             }
             let table = copied.map(|copied| copied.table);
-            // Only a witness wants to know the columns.
-            let copy = copy.filter(|_| W::READS).unwrap_or_default().to_vec();
+            // Few want to know the columns.
+            let copy = copy.filter(|_| W::READS || self.keeps_copies).unwrap_or_default().to_vec();
             if id <= 0 || self.announced.insert(id, Announced { what, table, copy, seen: false }).is_some() {
                 return Err(wrong("two entries of its table of contents have the same number").into());
             }

@@ -10,8 +10,8 @@ const CHUNK: usize = 64 << 10;
 
 /// Decides what stays.
 pub(super) trait Thin {
-    /// The next bytes.
-    fn feed(&mut self, bytes: &[u8]) -> Result<()>;
+    /// The next bytes: how many it took. Where those are not all, what stays of them is to be taken before it goes on.
+    fn feed(&mut self, bytes: &[u8]) -> Result<usize>;
 
     /// There are no more.
     fn end(&mut self) {}
@@ -22,13 +22,17 @@ pub(super) trait Thin {
 
 /// What stays of a stream.
 pub(super) fn thinned(inner: Stream, thin: impl Thin + Send + 'static) -> Stream {
-    Box::new(Thinned { inner, thin, chunk: vec![0; CHUNK], at: 0, ended: false })
+    Box::new(Thinned { inner, thin, chunk: vec![0; CHUNK], fed: 0, read: 0, at: 0, ended: false })
 }
 
 struct Thinned<T> {
     inner: Stream,
     thin: T,
     chunk: Vec<u8>,
+    /// How much of the chunk was fed.
+    fed: usize,
+    /// How much was read into it.
+    read: usize,
     /// How much of what is to be given was given.
     at: usize,
     ended: bool,
@@ -39,12 +43,14 @@ impl<T: Thin> Read for Thinned<T> {
         while self.at == self.thin.out().len() && !self.ended {
             self.at = 0;
             self.thin.out().clear();
-            match self.inner.read(&mut self.chunk)? {
-                0 => {
-                    self.ended = true;
-                    self.thin.end();
-                }
-                count => self.thin.feed(&self.chunk[..count])?,
+            if self.fed == self.read {
+                (self.fed, self.read) = (0, self.inner.read(&mut self.chunk)?);
+            }
+            if self.read == 0 {
+                self.ended = true;
+                self.thin.end();
+            } else {
+                self.fed += self.thin.feed(&self.chunk[self.fed..self.read])?;
             }
         }
         let ready = &self.thin.out()[self.at..];
@@ -54,3 +60,6 @@ impl<T: Thin> Read for Thinned<T> {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use super::compare::same_rows;
 use super::{Engine, Outputs, dump_outputs};
 use crate::pipeline::archive::{Archive, rights_last};
 use crate::pipeline::chosen::Chosen;
-use crate::pipeline::inspect;
+use crate::pipeline::inspect::{self, custom, plain};
 use crate::pipeline::manifest::{Format, Level, Manifest};
 use crate::pipeline::openpgp::SecretKey;
 use crate::pipeline::{restore, verify};
@@ -137,7 +137,6 @@ pub(super) fn target<'a>(manifest: &'a Manifest, into: &'a str, how: &How) -> Ta
     Target {
         into,
         dump: &manifest.object,
-        layout: super::backup::layout(manifest.format),
         client_major: major(&manifest.origin.client_version),
         server_major: major(&manifest.origin.server_version),
         missing: if how.create_roles { Missing::Created } else { Missing::Refused },
@@ -161,11 +160,7 @@ fn load(
     if manifest.format == Format::Custom {
         archive(postgres, target, chosen, Archive::open(stream)?, prepare, cx)?;
     } else {
-        let stream = match chosen {
-            Some(chosen) => chosen.plain(stream),
-            None => stream,
-        };
-        postgres.restore(target, stream, prepare, cx)?;
+        postgres.restore(target, |rows| plain::thin::thinned(stream, chosen, Some(rows)), prepare, cx)?;
     }
     for words in left_out.words() {
         cx.log.say("restore", &format!("without the foreign key {words}: not all of its rows are here"));
@@ -182,21 +177,23 @@ fn archive(
     prepare: Option<Prepare<'_>>,
     cx: &Context,
 ) -> Result<()> {
-    let Archive { contents: file, mut entries, mut stream } = archive;
-    let thins = chosen.is_some();
+    let Archive { contents: file, mut entries, stream } = archive;
+    let (thins, mut unwanted) = (chosen.is_some(), BTreeSet::new());
     if let Some(chosen) = chosen {
-        let thinned = chosen.archive(&entries, stream);
-        let stays: BTreeSet<i64> = thinned.entries.into_iter().collect();
+        let picked = chosen.archive(&entries);
+        let stays: BTreeSet<i64> = picked.entries.into_iter().collect();
         entries.retain(|entry| stays.contains(&entry.id));
-        stream = thinned.stream;
+        unwanted = picked.unwanted;
     }
     let (first, last) = match target.access {
         Some(_) => rights_last(&entries),
         None => (entries.iter().map(|entry| entry.id).collect(), Vec::new()),
     };
+    let with_rows: BTreeSet<i64> = entries.iter().filter(|entry| entry.table.is_some()).map(|entry| entry.id).collect();
+    let others: Vec<i64> = first.iter().copied().filter(|id| !with_rows.contains(id)).collect();
     let wanted = (thins || !last.is_empty()).then_some(first.as_slice());
-    let contents = Contents { file: &file, wanted, last: &last };
-    postgres.restore(Target { contents: Some(contents), ..target }, stream, prepare, cx)
+    let contents = Contents { file: &file, wanted, others: &others, last: &last };
+    postgres.restore(Target { contents: Some(contents), ..target }, |rows| custom::thin::thinned(stream, unwanted, Some(rows)), prepare, cx)
 }
 
 /// The tables of a dump that are meant, as its manifest writes them. What means none is refused with those most like it.

@@ -4,7 +4,7 @@
 //! does not wait for the disk. That ends before the mark of a whole database is written, see `finish_staged`.
 
 use std::fs::{File, Permissions};
-use std::io::Write;
+use std::io::{Cursor, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -14,11 +14,11 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use tokio_postgres::Client;
 
 use super::clients::{Access, Clients};
-use super::dump::Layout;
+use super::copies::{Copies, Marks};
 use super::majors::{needs_trimming, without_timeout};
 use super::restore::{Contents, Target};
-use super::{Postgres, explain_sql};
-use crate::port::{Context, Stream};
+use super::{Postgres, explain_sql, nonce};
+use crate::port::{Context, Rows, Stream};
 use crate::process::Program;
 use crate::report::{Explain, Result};
 
@@ -49,6 +49,8 @@ struct Loader<'a> {
     owner: Option<&'a str>,
     /// What the server gives to sorting, or more.
     sorting: i64,
+    /// How many things are done at a time.
+    hands: usize,
     /// What the clients write has a line that the server does not know.
     trims: bool,
     cx: &'a Context,
@@ -65,21 +67,43 @@ impl Postgres {
         Ok(processors().min(usize::try_from(left / 2).unwrap_or_default()).max(1))
     }
 
-    /// Reads `stream` into the staged database.
-    pub(super) fn load(&self, target: Target<'_>, guard: &Client, server_major: u32, stream: Stream, cx: &Context) -> Result<()> {
+    /// Reads a dump into the staged database.
+    pub(super) fn load(
+        &self,
+        target: Target<'_>,
+        guard: &Client,
+        server_major: u32,
+        dump: impl FnOnce(Box<dyn Rows>) -> Stream,
+        cx: &Context,
+    ) -> Result<()> {
         let clients = self.clients_for(target, server_major, cx)?;
-        let written_by = if target.layout == Layout::Plain { target.client_major } else { clients.major };
+        let written_by = if target.contents.is_none() { target.client_major } else { clients.major };
         let trims = needs_trimming(written_by, server_major);
         let access = Access::to(self, cx)?;
         let owner = target.access.is_none().then(|| self.owner_of(target));
-        let sorting = cx.wait(sorting(guard))?;
-        let loader = Loader { postgres: self, target, clients, access, owner, sorting, trims, cx };
-        match (target.layout, target.contents) {
-            (Layout::Plain, _) => loader.plain(stream),
-            (Layout::Custom, None) => loader.archive(&[], stream, "the archive"),
-            (Layout::Custom, Some(contents)) => loader.sections(contents, stream),
+        let (sorting, hands) = (cx.wait(sorting(guard))?, self.hands(cx)?);
+        let loader = Loader { postgres: self, target, clients, access, owner, sorting, hands, trims, cx };
+        match target.contents {
+            None => loader.plain(dump),
+            Some(contents) => loader.sections(contents, dump(Box::new(loader.copies(None)))),
         }
     }
+}
+
+/// Whether this psql can be told to obey no commands of its own in what it reads: `\restrict` came with CVE-2025-8714, in these minor versions.
+fn restricts(version: &str) -> bool {
+    const SINCE: [(u32, u32); 5] = [(13, 22), (14, 19), (15, 14), (16, 10), (17, 6)];
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or_default());
+    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    major > 17 || SINCE.iter().any(|since| major == since.0 && minor >= since.1)
+}
+
+/// A dump that psql reads without obeying it beyond SQL. Such commands are refused when a dump is read; this holds for what its SQL
+/// may hide from a reader that does not carry it out.
+fn restricted(sql: Stream) -> Result<Stream> {
+    let key = nonce()?;
+    let line = |command: &str| Cursor::new(format!("\\{command} {key}\n"));
+    Ok(Box::new(line("restrict").chain(sql).chain(line("unrestrict"))))
 }
 
 /// Memory that one index may be sorted in, kB.
@@ -90,9 +114,17 @@ async fn sorting(client: &Client) -> Result<i64> {
 }
 
 impl Loader<'_> {
-    fn plain(&self, stream: Stream) -> Result<()> {
+    fn plain(&self, dump: impl FnOnce(Box<dyn Rows>) -> Stream) -> Result<()> {
+        let (marks, hear) = Marks::new()?;
+        let stream = dump(Box::new(self.copies(Some(marks))));
         let sql = if self.trims { without_timeout(stream) } else { stream };
-        self.timed("the dump", || self.psql().run_with(sql, self.cx).map(drop))
+        let sql = if restricts(&self.clients.version) { restricted(sql)? } else { sql };
+        self.timed("the dump", || self.psql().run_heard(sql, hear, self.cx))
+    }
+
+    /// What loads rows.
+    fn copies(&self, marks: Option<Marks>) -> Copies {
+        Copies::new(self.postgres, self.target.into, self.owner, self.hands, marks, self.cx)
     }
 
     /// What stands before the rows, the rows, and what stands after them: only the middle part needs the stream.
@@ -104,9 +136,12 @@ impl Loader<'_> {
             list.iter().cloned().chain(without_rights.clone()).chain([format!("--section={section}")]).collect()
         };
         self.contents(&arguments("pre-data"), contents.file, "before the rows")?;
-        self.archive(&arguments("data"), stream, "the rows")?;
+        // The rows part from the archive on its way to pg_restore, which does what else is data: large objects, where sequences stand.
+        let others = numbers(contents.others)?;
+        let list = format!("--use-list={}", path(&others).display());
+        self.archive(&["--section=data".to_owned(), list], stream, "the rows")?;
         // Several at a time only where pg_restore talks to the server itself.
-        let jobs = if self.trims { None } else { Some(format!("--jobs={}", self.postgres.hands(self.cx)?)) };
+        let jobs = if self.trims { None } else { Some(format!("--jobs={}", self.hands)) };
         let after: Vec<String> = arguments("post-data").into_iter().chain(jobs).collect();
         self.contents(&after, contents.file, "indexes and constraints")?;
         if contents.last.is_empty() {
@@ -121,7 +156,7 @@ impl Loader<'_> {
         self.timed(what, || {
             if self.trims {
                 let script = self.clients.program("pg_restore").args(self.manners()).args(arguments).arg("--file=-").arg(path(file));
-                return self.psql().run_with(without_timeout(script.stream(self.cx)?), self.cx).map(drop);
+                return self.psql().run_heard(without_timeout(script.stream(self.cx)?), |_| {}, self.cx);
             }
             self.pg_restore().args(arguments).arg(path(file)).run(self.cx).map(drop)
         })
@@ -132,7 +167,7 @@ impl Loader<'_> {
         self.timed(what, || {
             if self.trims {
                 let script = self.clients.program("pg_restore").args(self.manners()).args(arguments).arg("--file=-");
-                return self.psql().run_with(without_timeout(script.filter(stream, self.cx)?), self.cx).map(drop);
+                return self.psql().run_heard(without_timeout(script.filter(stream, self.cx)?), |_| {}, self.cx);
             }
             self.pg_restore().args(arguments).run_with(stream, self.cx).map(drop)
         })
@@ -159,7 +194,7 @@ impl Loader<'_> {
     /// Not in one transaction: a dump with large objects brings its own COMMIT (trap 51). What is staged needs none.
     fn psql(&self) -> Program {
         let program = self.access.aim(self.clients.program("psql"), self.postgres, self.target.into);
-        let program = program.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null", "--file=-"]);
+        let program = program.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--no-align", "--tuples-only", "--file=-"]);
         let role = self.owner.map_or_else(String::new, |owner| format!(" -c role={}", escape_option(owner)));
         program.env("PGOPTIONS", self.session() + &role)
     }
@@ -188,4 +223,18 @@ fn path(file: &File) -> PathBuf {
 /// A value inside `PGOPTIONS`: spaces and backslashes are escaped by backslashes (libpq, "options").
 fn escape_option(value: &str) -> String {
     value.chars().flat_map(|c| (c == '\\' || c.is_whitespace()).then_some('\\').into_iter().chain([c])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn psql_is_restricted_from_the_minor_versions_on_that_can_be() {
+        for (version, can) in
+            [("15.14", true), ("15.13", false), ("14.19 (Debian 14.19-1)", true), ("18.0", true), ("12.22", false), ("17.10", true)]
+        {
+            assert_eq!(restricts(version.split(' ').next().unwrap()), can, "{version}");
+        }
+    }
 }

@@ -1,9 +1,7 @@
 //! What goes from one major version to another: PostgreSQL promises that an older dump goes into a newer server, by clients at least as new
 //! as both. Everything else is refused before a database is made (G13, trap 32).
 
-use std::io::{self, Cursor, Read};
-
-use memchr::memmem;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use super::Postgres;
 use super::clients::Clients;
@@ -18,7 +16,7 @@ const WRITES_TIMEOUT: u32 = 17;
 const TIMEOUT: &[u8] = b"SET transaction_timeout = 0;\n";
 
 /// It stands among the first settings.
-const HEAD: usize = 16 << 10;
+const HEAD: u64 = 16 << 10;
 
 impl Postgres {
     /// Whether a dump can be restored here (the versions fit, the roles are there), asked before anything of it is read: `Kind::Refused` where not.
@@ -55,29 +53,33 @@ pub(super) fn needs_trimming(client_major: u32, server_major: u32) -> bool {
     client_major >= WRITES_TIMEOUT && server_major < WRITES_TIMEOUT
 }
 
-/// SQL text without the line that an older server refuses. Nothing else is changed.
+/// SQL text without the line that an older server refuses. Nothing else is changed, and no line is kept waiting for the next.
 pub(super) fn without_timeout(sql: Stream) -> Stream {
-    Box::new(Trimmed { rest: sql, head: None })
+    Box::new(Trimmed { rest: BufReader::new(sql), line: Cursor::default(), left: HEAD })
 }
 
 struct Trimmed {
-    rest: Stream,
-    head: Option<Cursor<Vec<u8>>>,
+    rest: BufReader<Stream>,
+    /// What is given next.
+    line: Cursor<Vec<u8>>,
+    /// Bytes that are looked at yet.
+    left: u64,
 }
 
 impl Read for Trimmed {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.head.is_none() {
-            let mut head = Vec::with_capacity(HEAD);
-            self.rest.by_ref().take(HEAD as u64).read_to_end(&mut head)?;
-            if let Some(at) = memmem::find(&head, TIMEOUT).filter(|at| *at == 0 || head[at - 1] == b'\n') {
-                head.drain(at..at + TIMEOUT.len());
+        loop {
+            match self.line.read(into)? {
+                0 if self.left > 0 && !into.is_empty() => {}
+                0 => return self.rest.read(into),
+                count => return Ok(count),
             }
-            self.head = Some(Cursor::new(head));
-        }
-        match self.head.as_mut().map_or(Ok(0), |head| head.read(into))? {
-            0 => self.rest.read(into),
-            count => Ok(count),
+            let mut line = Vec::new();
+            self.rest.by_ref().take(self.left).read_until(b'\n', &mut line)?;
+            self.left = if line.is_empty() || line == TIMEOUT { 0 } else { self.left - line.len() as u64 };
+            if line != TIMEOUT {
+                self.line = Cursor::new(line);
+            }
         }
     }
 }
@@ -94,8 +96,14 @@ mod tests {
             out
         };
         assert_eq!(trimmed("SET a = 1;\nSET transaction_timeout = 0;\nSET b = 2;\n"), "SET a = 1;\nSET b = 2;\n");
-        assert_eq!(trimmed("x SET transaction_timeout = 0;\n"), "x SET transaction_timeout = 0;\n");
+        for other in
+            ["x SET transaction_timeout = 0;\n", "SET transaction_timeout = 0; SELECT 1;\n", "SET transaction_timeout = 0;", "", "\n\n"]
+        {
+            assert_eq!(trimmed(other), other);
+        }
         let long = "-- x\n".repeat(10_000);
+        assert_eq!(trimmed(&long), long);
+        let long = "x".repeat(100_000);
         assert_eq!(trimmed(&long), long);
     }
 }

@@ -14,10 +14,9 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::access::{self, Missing, create_roles, drop_roles, lacking};
-use super::dump::Layout;
 use super::{Postgres, explain_sql, identity, is_superuser};
 use crate::port::access::Access;
-use crate::port::{Context, Stream};
+use crate::port::{Context, Rows, Stream};
 use crate::report::{Report, Result};
 
 /// The comment of a database that is not whole yet begins with this.
@@ -48,13 +47,11 @@ pub struct Target<'a> {
     pub into: &'a str,
     /// The dump's name, for the database's comment.
     pub dump: &'a str,
-    /// How the dump is laid out.
-    pub layout: Layout,
     /// The major version of the pg_dump that wrote it; its archive wants a client no older.
     pub client_major: u32,
     /// The major version of the server it was made of.
     pub server_major: u32,
-    /// What an archive holds; without it an archive is restored by one `pg_restore`, one thing after the other.
+    /// What an archive holds; a plain dump has none.
     pub contents: Option<Contents<'a>>,
     /// Who may do what with the dump's database and what is in it, where the dump has owners and rights; where it has none, everything
     /// belongs to the system's `owner`.
@@ -85,6 +82,8 @@ pub struct Contents<'a> {
     pub file: &'a File,
     /// The numbers of the entries that are restored, in their order; all of them where nothing is said.
     pub wanted: Option<&'a [i64]>,
+    /// Those that need neither rows of tables nor come last: what pg_restore does while the rows go in.
+    pub others: &'a [i64],
     /// Those that come after everything else, in their order.
     pub last: &'a [i64],
 }
@@ -96,14 +95,22 @@ pub type Examine<'a> = &'a dyn Fn(&Context) -> Result<()>;
 pub type Prepare<'a> = &'a mut dyn FnMut(&Context) -> Result<()>;
 
 impl Postgres {
-    /// Makes the database, restores `stream` into it, analyses it. Whatever fails, the half-made database is gone when this returns.
+    /// Makes the database, restores a dump into it, analyses it. Whatever fails, the half-made database is gone when this returns.
+    ///
+    /// `dump` gives the dump's bytes without the rows of tables, which it gives to what it is given ([`Rows`]). A plain dump holds SQL and nothing else.
     ///
     /// With `prepare` it happens behind closed doors: nobody but us can enter the database, while it is restored and after, and it bears the mark of
     /// a whole one only once `prepare` has done with it what must be done before anybody may see it (trap 31). A swap opens it.
-    pub fn restore(&self, target: Target<'_>, stream: Stream, prepare: Option<Prepare<'_>>, cx: &Context) -> Result<()> {
+    pub fn restore(
+        &self,
+        target: Target<'_>,
+        dump: impl FnOnce(Box<dyn Rows>) -> Stream,
+        prepare: Option<Prepare<'_>>,
+        cx: &Context,
+    ) -> Result<()> {
         self.can_restore(target, cx)?;
         let made = self.make_roles(target, cx)?;
-        let restored = self.restore_staged(target, stream, prepare, cx);
+        let restored = self.restore_staged(target, dump, prepare, cx);
         if restored.is_err() && !made.is_empty() {
             let own = Context::new(cx.runtime.clone());
             let dropped = own.wait(async { drop_roles(&self.connect(&self.settings.maintenance, &own).await?, &made).await });
@@ -132,10 +139,16 @@ impl Postgres {
         Err(lacking(target.dump, &missing, &self.describe()))
     }
 
-    fn restore_staged(&self, target: Target<'_>, stream: Stream, prepare: Option<Prepare<'_>>, cx: &Context) -> Result<()> {
+    fn restore_staged(
+        &self,
+        target: Target<'_>,
+        dump: impl FnOnce(Box<dyn Rows>) -> Stream,
+        prepare: Option<Prepare<'_>>,
+        cx: &Context,
+    ) -> Result<()> {
         let (guard, server_major) = cx.wait(self.create_staged(target, prepare.is_some(), cx))?;
         let opened = if prepare.is_some() { cx.wait(self.let_owner_work(target.into, cx)) } else { Ok(()) };
-        let loaded = opened.and_then(|()| self.load(target, &guard, server_major, stream, cx));
+        let loaded = opened.and_then(|()| self.load(target, &guard, server_major, dump, cx));
         let restored = loaded.and_then(|()| {
             target.examine.map_or(Ok(()), |examine| examine(cx))?;
             prepare.map_or(Ok(()), |prepare| prepare(cx))?;

@@ -3,28 +3,55 @@
 use std::collections::BTreeSet;
 
 use super::super::thinned::{self, Thin};
-use super::{Nobody, Parser, Stage};
-use crate::port::Stream;
+use super::{Filling, Nobody, Parser, Stage, bare};
+use crate::port::{Rows, Stream};
 use crate::report::Result;
 
-/// The archive without the blocks of `unwanted` entries. pg_restore reads only as far as the last block it wants, so that all that is left of
-/// a good stream is read.
-pub fn thinned(inner: Stream, unwanted: BTreeSet<i64>) -> Stream {
-    let thin = ByEntry { parser: Parser::default(), unwanted, head: Vec::new(), dropping: false, out: Vec::new() };
+/// The archive without the blocks of `unwanted` entries, and without those of tables where their rows go elsewhere. pg_restore reads only as far as the
+/// last block it wants, so that all that is left of a good stream is read.
+pub fn thinned(inner: Stream, unwanted: BTreeSet<i64>, rows: Option<Box<dyn Rows>>) -> Stream {
+    let parser = Parser { keeps_copies: rows.is_some(), ..Parser::default() };
+    let thin = ByEntry { parser, unwanted, rows, head: Vec::new(), way: Way::Kept, out: Vec::new() };
     thinned::thinned(inner, thin)
+}
+
+/// What becomes of a block.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Kept,
+    Dropped,
+    /// Its rows go elsewhere.
+    Elsewhere,
 }
 
 struct ByEntry {
     parser: Parser,
     unwanted: BTreeSet<i64>,
+    rows: Option<Box<dyn Rows>>,
     /// The type and the number of a block, until both are known.
     head: Vec<u8>,
-    dropping: bool,
+    way: Way,
     out: Vec<u8>,
 }
 
+impl Parser {
+    fn is_before_a_block(&self) -> bool {
+        matches!(self.stage, Stage::Block | Stage::Id(_))
+    }
+
+    /// Within the rows of a table, their end marker included.
+    fn is_in_rows(&self) -> bool {
+        matches!(&self.stage, Stage::Piece(Filling::Table(table), _) if !table.ended)
+    }
+
+    /// The end marker of the rows was seen, and what comes now is the empty lines after it.
+    fn is_after_rows(&self) -> bool {
+        matches!(&self.stage, Stage::Piece(Filling::Table(table), _) | Stage::Length(Filling::Table(table)) if table.ended)
+    }
+}
+
 impl Thin for ByEntry {
-    fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+    fn feed(&mut self, bytes: &[u8]) -> Result<usize> {
         self.parser.fed += bytes.len() as u64;
         let mut rest = bytes;
         if self.parser.contents_end.is_none() {
@@ -34,24 +61,20 @@ impl Thin for ByEntry {
             rest = &bytes[bytes.len() - after..];
         }
         while !rest.is_empty() {
-            let before = self.is_before_a_block();
+            let (before, in_rows) = (self.parser.is_before_a_block(), self.parser.is_in_rows());
             let used = self.parser.step(rest, &mut Nobody)?;
             let (taken, left) = rest.split_at(used);
             if before {
                 self.head.extend_from_slice(taken);
-                if !self.is_before_a_block() {
-                    self.dropping = self.unwanted.contains(&self.parser.block);
-                    if !self.dropping {
-                        self.out.extend_from_slice(&self.head);
-                    }
-                    self.head.clear();
+                if !self.parser.is_before_a_block() {
+                    self.begin()?;
                 }
-            } else if !self.dropping {
-                self.out.extend_from_slice(taken);
+            } else {
+                self.took(taken, in_rows)?;
             }
             rest = left;
         }
-        Ok(())
+        Ok(bytes.len())
     }
 
     fn out(&mut self) -> &mut Vec<u8> {
@@ -60,7 +83,44 @@ impl Thin for ByEntry {
 }
 
 impl ByEntry {
-    fn is_before_a_block(&self) -> bool {
-        matches!(self.parser.stage, Stage::Block | Stage::Id(_))
+    /// It is known whose block begins.
+    fn begin(&mut self) -> Result<()> {
+        let copy = self.parser.announced.get(&self.parser.block).filter(|entry| entry.table.is_some()).map(|entry| &entry.copy);
+        self.way = match (&mut self.rows, copy) {
+            _ if self.unwanted.contains(&self.parser.block) => Way::Dropped,
+            (Some(rows), Some(copy)) => {
+                rows.begin(&String::from_utf8_lossy(bare(copy)))?;
+                Way::Elsewhere
+            }
+            _ => {
+                self.out.append(&mut self.head);
+                Way::Kept
+            }
+        };
+        self.head.clear();
+        Ok(())
     }
+
+    /// The parser went over these bytes of a block.
+    fn took(&mut self, bytes: &[u8], in_rows: bool) -> Result<()> {
+        match (self.way, &mut self.rows) {
+            (Way::Kept, _) => self.out.extend_from_slice(bytes),
+            (Way::Elsewhere, Some(rows)) => {
+                if in_rows {
+                    rows.rows(if self.parser.is_after_rows() { to_the_marker(bytes) } else { bytes })?;
+                }
+                if self.parser.is_before_a_block() {
+                    rows.end()?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Without the empty lines after the end marker: the parser saw that nothing else follows it.
+fn to_the_marker(bytes: &[u8]) -> &[u8] {
+    let empty = bytes.iter().rev().take_while(|byte| **byte == b'\n').count();
+    &bytes[..bytes.len() - empty.saturating_sub(1)]
 }

@@ -1,17 +1,18 @@
-//! A plain dump without the rows of some tables, and without what cannot hold then; byte by byte the same otherwise.
+//! A plain dump without the rows of some tables, and without what cannot hold then, or with all rows gone elsewhere; byte by byte the same
+//! otherwise, but for the commands for psql that pg_dump writes (`\restrict`): who restores brings its own.
 
 use super::super::thinned::{self, Thin};
 use super::{Parser, State};
 use crate::pipeline::chosen::Chosen;
-use crate::port::Stream;
+use crate::port::{Rows, Stream};
 use crate::report::Result;
 
 /// Longest statement that is held back until it is known whether it stays: a COPY of 1600 columns fits. A longer one stays.
 const HELD: usize = 512 << 10;
 
-/// What of the stream is wanted.
-pub fn thinned(inner: Stream, chosen: Chosen) -> Stream {
-    let thin = ByTable { parser: Parser::default(), chosen, held: Vec::new(), way: Way::Between, out: Vec::new() };
+/// What of the stream is wanted: all of it, or what `chosen` says. `rows` takes the rows.
+pub fn thinned(inner: Stream, chosen: Option<Chosen>, rows: Option<Box<dyn Rows>>) -> Stream {
+    let thin = ByTable { parser: Parser::default(), chosen, rows, held: Vec::new(), way: Way::Between, out: Vec::new() };
     thinned::thinned(inner, thin)
 }
 
@@ -28,6 +29,10 @@ enum Way {
     Rows,
     /// In rows that are not.
     Unwanted,
+    /// Before rows that go elsewhere: their COPY, which was held back, is next.
+    Copy,
+    /// In them.
+    Elsewhere,
 }
 
 impl Parser {
@@ -63,24 +68,39 @@ pub fn statements(mut text: &[u8]) -> Result<Vec<String>> {
 
 struct ByTable {
     parser: Parser,
-    chosen: Chosen,
+    chosen: Option<Chosen>,
+    rows: Option<Box<dyn Rows>>,
     held: Vec<u8>,
     way: Way,
     out: Vec<u8>,
 }
 
 impl Thin for ByTable {
-    fn feed(&mut self, mut bytes: &[u8]) -> Result<()> {
+    fn feed(&mut self, bytes: &[u8]) -> Result<usize> {
         if self.parser.fed == 0 {
             self.parser.line_start = true;
         }
-        self.parser.fed += bytes.len() as u64;
-        while !bytes.is_empty() {
-            let used = self.parser.step(bytes)?;
-            self.took(&bytes[..used]);
-            bytes = &bytes[used..];
+        if self.way == Way::Copy {
+            self.begin()?;
         }
-        Ok(())
+        let mut rest = bytes;
+        // A COPY begins when what stood before it is on its way.
+        while !rest.is_empty() && self.way != Way::Copy {
+            let in_rows = matches!(self.parser.state, State::Copy { .. });
+            let in_command = matches!(self.parser.state, State::Meta(_));
+            let (taken, left) = rest.split_at(self.parser.step(rest)?);
+            match &mut self.rows {
+                Some(rows) if in_rows && self.way == Way::Elsewhere => rows.rows(taken)?,
+                _ => {}
+            }
+            if !in_command && !matches!(self.parser.state, State::Meta(_)) {
+                self.took(taken)?;
+            }
+            rest = left;
+        }
+        let used = bytes.len() - rest.len();
+        self.parser.fed += used as u64;
+        Ok(used)
     }
 
     /// What is held back at the end of the text belongs to it.
@@ -95,7 +115,7 @@ impl Thin for ByTable {
 
 impl ByTable {
     /// The parser went over these bytes.
-    fn took(&mut self, bytes: &[u8]) {
+    fn took(&mut self, bytes: &[u8]) -> Result<()> {
         let begun = self.parser.begun();
         match self.way {
             Way::Between if begun => {
@@ -104,7 +124,7 @@ impl ByTable {
             }
             Way::Between | Way::Long | Way::Rows => self.out.extend_from_slice(bytes),
             Way::Held => self.held.extend_from_slice(bytes),
-            Way::Unwanted => {}
+            Way::Unwanted | Way::Copy | Way::Elsewhere => {}
         }
         match self.way {
             Way::Held if !begun => self.decide(),
@@ -114,8 +134,13 @@ impl ByTable {
             }
             Way::Long if !begun => self.way = self.after(),
             Way::Rows | Way::Unwanted if !self.parser.in_rows() => self.way = Way::Between,
+            Way::Elsewhere if !self.parser.in_rows() => {
+                self.way = Way::Between;
+                return self.rows.as_mut().map_or(Ok(()), |rows| rows.end());
+            }
             _ => {}
         }
+        Ok(())
     }
 
     fn after(&self) -> Way {
@@ -125,19 +150,32 @@ impl ByTable {
     /// The statement that was held back is over.
     fn decide(&mut self) {
         self.way = self.after();
-        let stays = if let State::CopyLine(table) = &self.parser.state {
-            self.chosen.takes(table)
-        } else {
-            self.chosen.learn(&self.held);
-            !self.chosen.drops(&self.held)
+        let stays = match (&self.parser.state, &mut self.chosen) {
+            (_, None) => true,
+            (State::CopyLine(table), Some(chosen)) => chosen.takes(table),
+            (_, Some(chosen)) => {
+                chosen.learn(&self.held);
+                !chosen.drops(&self.held)
+            }
         };
-        if stays {
-            self.out.append(&mut self.held);
-        } else {
-            self.held.clear();
-            if self.way == Way::Rows {
-                self.way = Way::Unwanted;
+        match (&mut self.rows, self.way, stays) {
+            (Some(rows), Way::Rows, true) => {
+                self.out.extend_from_slice(rows.mark().as_bytes());
+                self.way = Way::Copy;
+            }
+            (_, _, true) => self.out.append(&mut self.held),
+            (_, way, false) => {
+                self.held.clear();
+                self.way = if way == Way::Rows { Way::Unwanted } else { way };
             }
         }
+    }
+
+    /// Rows go elsewhere: what came before them has been taken.
+    fn begin(&mut self) -> Result<()> {
+        self.way = Way::Elsewhere;
+        let held = std::mem::take(&mut self.held);
+        let copy = held.trim_ascii().strip_suffix(b";").unwrap_or(&held);
+        self.rows.as_mut().map_or(Ok(()), |rows| rows.begin(&String::from_utf8_lossy(copy)))
     }
 }
