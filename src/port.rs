@@ -4,6 +4,7 @@
 //! A stream keeps one promise: it returns `Ok(0)` only when everything behind it ended well. Whoever cannot promise that returns an error.
 
 pub mod access;
+pub mod table_hash;
 
 use std::io::Read;
 use std::ops::Range;

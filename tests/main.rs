@@ -15,6 +15,7 @@ mod cli;
 mod corpus;
 mod demo;
 mod fuzz;
+mod hashes;
 mod jobs;
 mod kills;
 mod lease;

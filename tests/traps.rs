@@ -55,6 +55,7 @@ const TRAPS: &[(u8, &str, Answer)] = &[
         5,
         "a flipped bit in an archive survives a parse",
         Tests(&[
+            "a_restore_in_which_a_value_became_another_is_no_restore",
             "every_damage_is_caught_at_the_lowest_level_that_can_see_it",
             "a_flipped_bit_is_found_whatever_is_done_with_the_dump",
             "every_broken_dump_is_caught_at_the_lowest_level_that_can_see_it",

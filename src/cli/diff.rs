@@ -18,8 +18,9 @@ const DIFFERENT: u8 = 10;
 
 /// What changed from one dump to another: tables, rows, bytes, columns, and the statements that make the schema.
 ///
-/// Both dumps are read to their ends. --quick compares the manifests alone: tables, rows and bytes, without a key. Rows are counted, not
-/// compared: where all numbers are the same, values may still be others.
+/// Both dumps are read to their ends. --quick compares the manifests alone: tables, rows and bytes, without a key. A table with as many rows
+/// and other values is told by the hashes of its rows; which rows those are is not. Dumps of earlier versions have no hashes: of them only
+/// numbers are compared.
 ///
 /// Exit 0 when nothing differs, 10 when something does.
 #[derive(Debug, Args)]
@@ -55,7 +56,7 @@ impl Diff {
             tell(&difference)?;
             let ages = new.snapshot_at.duration_since(old.snapshot_at);
             let apart = if ages.is_negative() { ", the first is the newer one" } else { "" };
-            let same = if difference.is_none() { "nothing that is counted differs; " } else { "" };
+            let same = if difference.is_none() { "nothing that is counted or hashed differs; " } else { "" };
             plain::say(&format!("{same}{} apart{apart}", dumps::age(ages.abs())));
         }
         Ok(if difference.is_none() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
@@ -108,6 +109,7 @@ fn row(change: &TableChange) -> Vec<String> {
     let rows = match (old, new) {
         (None, _) => "new".to_owned(),
         (_, None) => "gone".to_owned(),
+        _ if change.has_other_rows() => "same count, other rows".to_owned(),
         _ => signed(before.rows, after.rows),
     };
     let bytes = if after.bytes >= before.bytes { ("+", after.bytes - before.bytes) } else { ("-", before.bytes - after.bytes) };

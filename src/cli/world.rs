@@ -51,7 +51,7 @@ impl World {
         let mut cx = Context::new(runtime.handle().clone());
         cx.log = Log::to(|who, line| {
             // Its own words only: what children say is kept for their failures.
-            if ["backup", "restore", "pick", "proof", "sweep", "pull"].contains(&who) {
+            if ["backup", "restore", "pick", "proof", "compare", "sweep", "pull"].contains(&who) {
                 plain::say(&format!("          {line}"));
             }
         });

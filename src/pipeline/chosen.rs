@@ -195,7 +195,8 @@ mod tests {
     use crate::pipeline::inspect::plain::thin;
 
     fn chosen(wanted: &[&str], tables: &[(&str, u64)]) -> Chosen {
-        let tables = tables.iter().map(|(table, rows)| ((*table).to_owned(), TableCount { rows: *rows, bytes: *rows })).collect();
+        let tables =
+            tables.iter().map(|(table, rows)| ((*table).to_owned(), TableCount { rows: *rows, bytes: *rows, xxh3: None })).collect();
         Chosen::new(wanted.iter().copied(), &tables)
     }
 

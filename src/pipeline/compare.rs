@@ -1,6 +1,6 @@
 //! What changed from one dump to the next: tables, rows and bytes out of the manifests; columns and statements out of the dumps themselves.
 //!
-//! Rows are counted, not compared: two dumps with the same numbers may hold other values.
+//! Rows are counted and hashed. Dumps of earlier versions have no hashes: with the same numbers they may hold other values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -43,6 +43,14 @@ pub struct TableChange {
     pub columns: Vec<ColumnChange>,
 }
 
+impl TableChange {
+    /// As many rows as before, and other ones; as far as both dumps have hashes.
+    pub fn has_other_rows(&self) -> bool {
+        let counts = self.old.zip(self.new);
+        counts.is_some_and(|(old, new)| old.rows == new.rows && old.xxh3.zip(new.xxh3).is_some_and(|(old, new)| old != new))
+    }
+}
+
 /// What became of one column: its type before and after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ColumnChange {
@@ -67,7 +75,11 @@ pub fn compare(old: &Manifest, new: &Manifest, read: Option<(&Outline, &Outline)
     let change = |name: &String| {
         let (before, after) = (old.tables.get(name).copied(), new.tables.get(name).copied());
         let columns = read.map_or_else(Vec::new, |(old, new)| columns(old.tables.get(name), new.tables.get(name)));
-        (before != after || !columns.is_empty()).then(|| TableChange { table: name.clone(), old: before, new: after, columns })
+        let same = match (&before, &after) {
+            (Some(before), Some(after)) => before.agrees(after),
+            _ => false,
+        };
+        (!same || !columns.is_empty()).then(|| TableChange { table: name.clone(), old: before, new: after, columns })
     };
     let text = |(before, after): (&Outline, &Outline)| {
         unified((&old.object, &before.statements), (&new.object, &after.statements), before.cut || after.cut)

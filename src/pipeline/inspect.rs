@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 
+use self::statement::Copied;
 use super::manifest::{Format, SchemaCount, TableCount};
 use crate::port::Stream;
 use crate::report::Result;
@@ -28,6 +29,24 @@ pub struct Contents {
     pub schema: SchemaCount,
     /// Constraints it announces as not validated: as the database had them.
     pub unvalidated: u64,
+    /// The columns of each table in the order its rows have them, as COPY names them, with commas between; in another database they may stand in
+    /// another order (a column that came to a table after others had inherited it). Not of every table where there are too many.
+    pub columns: BTreeMap<String, String>,
+    /// Bytes of them.
+    named: usize,
+}
+
+/// Most bytes of column names that are kept.
+const NAMES: usize = 32 << 20;
+
+impl Contents {
+    fn keep_columns(&mut self, copied: &Copied) {
+        let Some(columns) = &copied.columns else { return };
+        self.named += copied.table.len() + columns.len();
+        if self.named <= NAMES {
+            self.columns.insert(copied.table.clone(), columns.clone());
+        }
+    }
 }
 
 /// Who looks on while a dump is parsed.

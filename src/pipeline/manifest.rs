@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Recorded;
 use crate::port::Reading;
+use crate::port::table_hash::TableHash;
 
 /// The manifest of a dump is stored under the dump's key with this at its end.
 pub const MANIFEST_SUFFIX: &str = ".manifest.json";
@@ -201,6 +202,22 @@ pub struct TableCount {
     pub rows: u64,
     /// Bytes of them, newlines included.
     pub bytes: u64,
+    /// What the rows hash to, in whatever order; see [`crate::port::table_hash`]. Dumps of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xxh3: Option<TableHash>,
+}
+
+impl TableCount {
+    /// The same rows, as far as both know.
+    pub fn agrees(&self, other: &TableCount) -> bool {
+        let hashes = self.xxh3.zip(other.xxh3);
+        (self.rows, self.bytes) == (other.rows, other.bytes) && hashes.is_none_or(|(one, other)| one == other)
+    }
+
+    /// As many rows and as many bytes, and yet others.
+    pub fn only_hash_differs(&self, other: &TableCount) -> bool {
+        (self.rows, self.bytes) == (other.rows, other.bytes) && !self.agrees(other)
+    }
 }
 
 /// What else the stream announced, to be counted again after a restore.
@@ -242,9 +259,10 @@ pub enum Level {
     L2,
     /// Decrypts and decompresses to the end; plain hash matches.
     L3,
-    /// Parsed: trailer, tables, row counts match.
+    /// Parsed: trailer, tables, row counts and hashes match.
     L4,
-    /// Restored into a throwaway server of the same major version: everything counted is there, and nothing in it is unproven.
+    /// Restored into a throwaway server of the same major version: everything counted is there, every row is as it was dumped, and
+    /// nothing in it is unproven.
     L5,
     /// The job's own assertions hold on the restored data.
     L6,

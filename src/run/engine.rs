@@ -1,6 +1,7 @@
 //! The hands of this house: actions and probes carried out by the systems, stores and the pipeline that the configuration names.
 
 mod backup;
+mod compare;
 mod kept;
 mod prove;
 pub mod pull;
@@ -135,13 +136,13 @@ impl Engine {
             Work::Backup { job } => backup_outputs(&self.backup(job, cx)?),
             Work::Pick { job, dump, database } => self.pick(job, dump, database.as_deref(), cx),
             Work::Verify { job, dump, level } => self.verify(job, dump, *level, cx),
-            Work::Restore { job, dump, into, tables, create_roles } => {
-                let how = How { tables: tables.clone(), create_roles: *create_roles };
+            Work::Restore { job, dump, into, tables, create_roles, compare } => {
+                let how = How { tables: tables.clone(), create_roles: *create_roles, compare: *compare };
                 self.restore_some(job, dump, into, &how, cx)
             }
-            Work::RestoreGroup { job, group, prefix, suffix, create_roles } => {
+            Work::RestoreGroup { job, group, prefix, suffix, create_roles, compare } => {
                 let names = Affixes { prefix: prefix.clone(), suffix: suffix.clone() };
-                self.restore_group(job, group, &names, &How { create_roles: *create_roles, ..How::default() }, cx)
+                self.restore_group(job, group, &names, &How { create_roles: *create_roles, compare: *compare, ..How::default() }, cx)
             }
             Work::RestoreRoles { job, dump } => self.restore_roles(job, dump, cx),
             Work::Swap { system, live, staged, keep_as, keep_until, partial } => {

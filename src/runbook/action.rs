@@ -62,7 +62,8 @@ fn work(key: &str, fields: &mut Fields<'_>, notes: &mut Notes) -> Option<Work> {
             let into = must(fields, "into", notes);
             let tables = tables(fields, notes);
             let create_roles = fields.or("create_roles", false);
-            Some(Work::Restore { job: job?, dump: dump?, into: into?, tables: tables?, create_roles })
+            let compare = fields.or("compare", false);
+            Some(Work::Restore { job: job?, dump: dump?, into: into?, tables: tables?, create_roles, compare })
         }
     }
 }

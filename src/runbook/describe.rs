@@ -50,14 +50,14 @@ fn work(work: &Work) -> Vec<String> {
             return vec![format!("lifeboat dumps {}", quoted(job)), format!("# choose: {dump}{of}")];
         }
         Work::Verify { dump, level, .. } => format!("lifeboat verify {} --level L{level}", quoted(dump)),
-        Work::Restore { dump, into, tables, create_roles, .. } => {
+        Work::Restore { dump, into, tables, create_roles, compare, .. } => {
             let tables = tables.iter().map(|table| format!(" --table {}", quoted(table))).collect::<Vec<_>>().concat();
-            let roles = if *create_roles { " --create-roles" } else { "" };
-            format!("lifeboat restore {} --into {}{tables}{roles}", quoted(dump), quoted(into))
+            let more = switches(*create_roles, *compare);
+            format!("lifeboat restore {} --into {}{tables}{more}", quoted(dump), quoted(into))
         }
-        Work::RestoreGroup { group, prefix, suffix, create_roles, .. } => {
-            let roles = if *create_roles { " --create-roles" } else { "" };
-            format!("lifeboat restore {} --group --prefix {} --suffix {}{roles}", quoted(group), quoted(prefix), quoted(suffix))
+        Work::RestoreGroup { group, prefix, suffix, create_roles, compare, .. } => {
+            let more = switches(*create_roles, *compare);
+            format!("lifeboat restore {} --group --prefix {} --suffix {}{more}", quoted(group), quoted(prefix), quoted(suffix))
         }
         Work::RestoreRoles { dump, .. } => format!("lifeboat restore {} --roles", quoted(dump)),
         Work::Swap { system, live, staged, keep_as, keep_until, partial } => {
@@ -78,6 +78,10 @@ fn work(work: &Work) -> Vec<String> {
         }
     };
     vec![line]
+}
+
+fn switches(create_roles: bool, compare: bool) -> String {
+    [(create_roles, " --create-roles"), (compare, " --compare")].iter().filter(|(on, _)| *on).map(|(_, words)| *words).collect()
 }
 
 /// The same with nothing but stock tools, where lifeboat itself is what is broken. Empty where the action needs none.

@@ -399,6 +399,9 @@ pub enum Work {
         /// Roles that the dump names and the server has not are made.
         #[serde(default, skip_serializing_if = "is_false")]
         create_roles: bool,
+        /// Every row is read back and held against the dump's hashes before the database counts as restored.
+        #[serde(default, skip_serializing_if = "is_false")]
+        compare: bool,
     },
     /// Restores every database of a group under a new name, or none. Outputs: `databases`, their new names with blanks between them.
     RestoreGroup {
@@ -415,6 +418,9 @@ pub enum Work {
         /// Roles that the dumps name and the server has not are made.
         #[serde(default, skip_serializing_if = "is_false")]
         create_roles: bool,
+        /// Every row is read back and held against the dumps' hashes before a database counts as restored.
+        #[serde(default, skip_serializing_if = "is_false")]
+        compare: bool,
     },
     /// Makes the roles of a dump of globals that the server has not. Outputs: `made`, `there`: how many.
     RestoreRoles {

@@ -271,15 +271,15 @@ fn work(work: &Work, scope: &Scope) -> Result<Work> {
             Work::Pick { job, dump: r(&dump)?, database: database.map(|database| r(&database)).transpose()? }
         }
         Work::Verify { job, dump, level } => Work::Verify { job, dump: r(&dump)?, level },
-        Work::Restore { job, dump, into, tables, create_roles } => {
-            Work::Restore { job, dump: r(&dump)?, into: r(&into)?, tables: each(&tables, scope)?, create_roles }
+        Work::Restore { job, dump, into, tables, create_roles, compare } => {
+            Work::Restore { job, dump: r(&dump)?, into: r(&into)?, tables: each(&tables, scope)?, create_roles, compare }
         }
         Work::Swap { system, live, staged, keep_as, keep_until, partial } => {
             let keep_until = maybe(keep_until.as_ref(), scope)?;
             Work::Swap { system, live: r(&live)?, staged: r(&staged)?, keep_as: r(&keep_as)?, keep_until, partial }
         }
-        Work::RestoreGroup { job, group, prefix, suffix, create_roles } => {
-            Work::RestoreGroup { job, group: r(&group)?, prefix: r(&prefix)?, suffix: r(&suffix)?, create_roles }
+        Work::RestoreGroup { job, group, prefix, suffix, create_roles, compare } => {
+            Work::RestoreGroup { job, group: r(&group)?, prefix: r(&prefix)?, suffix: r(&suffix)?, create_roles, compare }
         }
         Work::RestoreRoles { job, dump } => Work::RestoreRoles { job, dump: r(&dump)? },
         Work::DropKept { system, database, early } => Work::DropKept { system, database: r(&database)?, early },

@@ -5,6 +5,7 @@ mod analyse;
 pub mod assertion;
 pub mod clients;
 pub mod cluster;
+pub mod contents;
 mod copies;
 pub mod count;
 pub mod databases;

@@ -336,7 +336,7 @@ pub fn ended(verdict: Verdict) -> Story {
 pub fn dump(job: &str, at: &str, level: Option<Level>) -> Dump {
     let at: Timestamp = at.parse().unwrap();
     let reading = |name: &str, bytes| Reading { name: name.into(), bytes, expected: None, seconds: 21.5, waited: None, done: true };
-    let table = |rows, bytes| TableCount { rows, bytes };
+    let table = |rows, bytes| TableCount { rows, bytes, xxh3: None };
     let held = |level| Proof {
         dump: "00aa11bb22cc33dd".into(),
         level,

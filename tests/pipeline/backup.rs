@@ -13,6 +13,7 @@ use lifeboat::pipeline::manifest::{Compression, Format, Level, Manifest, Origin,
 use lifeboat::pipeline::openpgp::{Encrypt, PublicKeys, SecretKey};
 use lifeboat::pipeline::zstd::Zstd;
 use lifeboat::pipeline::{restore, verify};
+use lifeboat::port::table_hash::TableHash;
 use lifeboat::port::{Context, Filter, Source, Store, Stream};
 use lifeboat::process::Program;
 use lifeboat::report::{Kind, Result};
@@ -114,13 +115,15 @@ fn a_real_dump_opens_with_stock_tools_and_its_manifest_counts_every_row() {
     let read: Manifest = serde_json::from_slice(&shelf.bytes(MANIFEST)).unwrap();
     assert_eq!(read, manifest);
 
-    let rows = |rows, bytes| TableCount { rows, bytes };
+    let rows = |rows, bytes, hash| TableCount { rows, bytes, xxh3: Some(hash) };
     let tables: Vec<(&str, u64)> = manifest.tables.iter().map(|(table, count)| (table.as_str(), count.rows)).collect();
     let odd = "\"Odd \"\"Schema\".\"select; -- (x) FROM stdin;\"";
     let expected =
         [(odd, 3), ("public.bookings", 20_000), ("public.empty", 0), ("public.nocols", 2), ("public.parted_1", 10), ("public.rooms", 5000)];
     assert_eq!(tables, expected);
-    assert_eq!((manifest.tables["public.empty"], manifest.tables["public.nocols"]), (rows(0, 0), rows(2, 2)));
+    // Twice the hash of nothing.
+    let nothing = TableHash(xxhash_rust::xxh3::xxh3_128(b"").wrapping_mul(2));
+    assert_eq!((manifest.tables["public.empty"], manifest.tables["public.nocols"]), (rows(0, 0, TableHash(0)), rows(2, 2, nothing)));
     let schema =
         SchemaCount { constraints: 5, indexes: 2, views: 2, sequences: 3, triggers: 1, large_objects: 2, ..SchemaCount::default() };
     assert_eq!(manifest.schema, schema);
@@ -144,6 +147,22 @@ fn a_real_dump_opens_with_stock_tools_and_its_manifest_counts_every_row() {
         hex::encode(sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), &plain.stdout))),
         manifest.plain.sha256
     );
+
+    // What a manifest says a table hashes to is found again with what everybody has.
+    let mut checked = 0;
+    for (table, count) in &manifest.tables {
+        let start = memchr::memmem::find(&plain.stdout, format!("\nCOPY {table} ").as_bytes()).unwrap() + 1;
+        let start = start
+            + memchr::memmem::find(&plain.stdout[start..], b") FROM stdin;\n").unwrap_or(usize::MAX).min(
+                // A table without columns has no parentheses.
+                memchr::memmem::find(&plain.stdout[start..], b"  FROM stdin;\n").unwrap_or(usize::MAX),
+            );
+        let rows = plain.stdout[start..].split(|byte| *byte == b'\n').skip(1).take_while(|row| *row != b"\\.");
+        let sum = rows.fold(0_u128, |sum, row| sum.wrapping_add(xxhash_rust::xxh3::xxh3_128(row)));
+        assert_eq!(count.xxh3.unwrap().to_string(), format!("{sum:032x}"), "{table}");
+        checked += usize::from(sum != 0);
+    }
+    assert_eq!(checked, 5, "all but the empty one");
 
     // | psql, and every row is there.
     server.sql("postgres", "CREATE DATABASE again_plain");

@@ -257,12 +257,16 @@ impl Parser {
             let kind = kind.unwrap_or_default();
             let definition = if DEFINED.contains(&kind) { definition.to_vec() } else { Vec::new() };
             let kind = show(&String::from_utf8_lossy(kind));
-            entries.push(Entry { id, kind, definition, table: copy.and_then(plain::copied_table), needs });
+            entries.push(Entry { id, kind, definition, table: copy.and_then(plain::copied).map(|copied| copied.table), needs });
         }
         if has_data {
             let name = |text: Option<&[u8]>| show(&String::from_utf8_lossy(text.unwrap_or_default()));
             let what = format!("{} {}", name(kind), name(tag));
-            let table = copy.and_then(plain::copied_table);
+            let copied = copy.and_then(plain::copied);
+            if let Some(copied) = &copied {
+                self.contents.keep_columns(copied);
+            }
+            let table = copied.map(|copied| copied.table);
             // Few want to know the columns.
             let copy = copy.filter(|_| W::READS || self.keeps_copies).unwrap_or_default().to_vec();
             if id <= 0 || self.announced.insert(id, Announced { what, table, copy, seen: false }).is_some() {
@@ -467,6 +471,7 @@ impl<'a> Cursor<'a> {
 mod tests {
     use super::*;
     use crate::pipeline::manifest::TableCount;
+    use crate::port::table_hash::TableHash;
 
     /// Writes what pg_dump would.
     struct Archive {
@@ -574,7 +579,10 @@ mod tests {
             let bytes = sample(minor);
             for size in [1, 2, 3, 5, 17, 4096] {
                 let contents = parse(&bytes, size).unwrap();
-                assert_eq!(contents.tables, [("public.\"a b\"".to_owned(), TableCount { rows: 3, bytes: 6 })].into());
+                let sum = [b"1", b"2", b"3"].iter().fold(0_u128, |sum, row| sum.wrapping_add(xxhash_rust::xxh3::xxh3_128(*row)));
+                let count = TableCount { rows: 3, bytes: 6, xxh3: Some(TableHash(sum)) };
+                assert_eq!(contents.tables, [("public.\"a b\"".to_owned(), count)].into());
+                assert_eq!(contents.columns, [("public.\"a b\"".to_owned(), "x".to_owned())].into());
                 assert_eq!(contents.schema.indexes, 1);
                 assert_eq!(contents.schema.large_objects, if minor >= 16 { 2 } else { 1 });
             }

@@ -8,7 +8,7 @@ pub mod thin;
 use memchr::{memchr, memchr2};
 
 use super::rows::Rows;
-use super::statement::{Statement, is_word};
+use super::statement::{Copied, Statement, is_word};
 use super::{Contents, Nobody, Witness, show};
 use crate::report::{Report, Result};
 
@@ -299,8 +299,11 @@ impl Parser {
 
     fn end_statement(&mut self) {
         let statement = std::mem::take(&mut self.statement);
-        self.state = match statement.copied_table() {
-            Some(table) => State::CopyLine(table),
+        self.state = match statement.copied() {
+            Some(copied) => {
+                self.contents.keep_columns(&copied);
+                State::CopyLine(copied.table)
+            }
             None => State::Sql,
         };
         statement.count(&mut self.contents.schema);
@@ -429,12 +432,12 @@ pub(super) fn announce(sql: &[u8], contents: &mut Contents) -> Result<()> {
     Ok(())
 }
 
-/// The table a COPY statement of an archive fills.
-pub(super) fn copied_table(statement: &[u8]) -> Option<String> {
+/// What a COPY statement of an archive fills.
+pub(super) fn copied(statement: &[u8]) -> Option<Copied> {
     let mut parser = Parser::default();
     parser.feed(statement).ok()?;
     match parser.state {
-        State::CopyLine(table) | State::Copy { table, .. } => Some(table),
+        State::CopyLine(table) | State::Copy { table, .. } => Some(Copied { columns: parser.contents.columns.remove(&table), table }),
         _ => None,
     }
 }
@@ -443,6 +446,7 @@ pub(super) fn copied_table(statement: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::pipeline::manifest::{SchemaCount, TableCount};
+    use crate::port::table_hash::TableHash;
 
     /// The result is the same whatever the chunks are.
     fn parse(text: &str) -> Result<Contents> {
@@ -475,11 +479,17 @@ mod tests {
              COPY public.nocols  FROM stdin;\n\n\n\\.\n",
         ))
         .unwrap();
+        let hash = |rows: &[&[u8]]| {
+            let sum = rows.iter().fold(0_u128, |sum, row| sum.wrapping_add(xxhash_rust::xxh3::xxh3_128(row)));
+            Some(TableHash(sum))
+        };
         let expected = [
-            ("\"Odd \"\"Schema\".\"a.b;c (d)\"", TableCount { rows: 0, bytes: 0 }),
-            ("public.nocols", TableCount { rows: 2, bytes: 2 }),
-            ("public.rooms", TableCount { rows: 2, bytes: 29 }),
+            ("\"Odd \"\"Schema\".\"a.b;c (d)\"", TableCount { rows: 0, bytes: 0, xxh3: hash(&[]) }),
+            ("public.nocols", TableCount { rows: 2, bytes: 2, xxh3: hash(&[b"", b""]) }),
+            ("public.rooms", TableCount { rows: 2, bytes: 29, xxh3: hash(&[b"1\ta", b"2\tCOPY x (y) FROM stdin;"]) }),
         ];
+        let columns = [("\"Odd \"\"Schema\".\"a.b;c (d)\"", "\"FROM stdin;\""), ("public.nocols", ""), ("public.rooms", "id, name")];
+        assert_eq!(contents.columns, columns.map(|(table, columns)| (table.to_owned(), columns.to_owned())).into());
         assert_eq!(contents.tables, expected.map(|(name, count)| (name.to_owned(), count)).into());
     }
 

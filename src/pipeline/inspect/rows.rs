@@ -1,10 +1,11 @@
-//! The rows of one COPY: lines, up to the line `\.`. Counted at the speed of memory.
+//! The rows of one COPY: lines, up to the line `\.`. Counted and hashed, each row on its own.
 
 use std::sync::LazyLock;
 
-use memchr::{memchr_iter, memmem};
+use memchr::memmem;
 
 use crate::pipeline::manifest::TableCount;
+use crate::port::table_hash::TableHasher;
 
 /// The end of the data, with the newline before it: of the last row, or of the statement.
 const END: &[u8] = b"\n\\.\n";
@@ -15,7 +16,8 @@ static FIND_END: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Fi
 /// Counts rows until the end of the data.
 #[derive(Debug)]
 pub struct Rows {
-    count: TableCount,
+    hasher: TableHasher,
+    bytes: u64,
     /// How many bytes of [`END`] the bytes so far end with.
     matched: usize,
 }
@@ -23,7 +25,7 @@ pub struct Rows {
 impl Rows {
     /// At the beginning of the data: the newline of the statement was just seen.
     pub fn new() -> Rows {
-        Rows { count: TableCount::default(), matched: 1 }
+        Rows { hasher: TableHasher::default(), bytes: 0, matched: 1 }
     }
 
     /// The next bytes. Gives how many belong to the data when its end is among them, `None` when it is not.
@@ -33,12 +35,13 @@ impl Rows {
             let common = rest.iter().zip(bytes).take_while(|(a, b)| a == b).count();
             if common == rest.len() {
                 // What was taken for a row's beginning is the end marker.
-                self.count.bytes -= (self.matched - 1) as u64;
+                self.bytes -= (self.matched - 1) as u64;
+                self.hasher.forget_open();
                 return Some(common);
             }
             if common == bytes.len() {
                 self.matched += common;
-                self.count.bytes += bytes.len() as u64;
+                self.add(bytes);
                 return None;
             }
         }
@@ -53,12 +56,12 @@ impl Rows {
 
     /// What was counted.
     pub fn count(&self) -> TableCount {
-        self.count
+        TableCount { rows: self.hasher.rows(), bytes: self.bytes, xxh3: Some(self.hasher.hash()) }
     }
 
     fn add(&mut self, bytes: &[u8]) {
-        self.count.rows += memchr_iter(b'\n', bytes).count() as u64;
-        self.count.bytes += bytes.len() as u64;
+        self.hasher.feed(bytes);
+        self.bytes += bytes.len() as u64;
     }
 }
 
@@ -86,18 +89,26 @@ mod tests {
         results[0]
     }
 
+    /// What these lines are counted and hashed to.
+    fn counted(rows: &[&str]) -> TableCount {
+        let mut hasher = TableHasher::default();
+        let text = rows.iter().flat_map(|row| [*row, "\n"]).collect::<String>();
+        hasher.feed(text.as_bytes());
+        TableCount { rows: rows.len() as u64, bytes: text.len() as u64, xxh3: Some(hasher.hash()) }
+    }
+
     #[test]
     fn rows_are_lines_up_to_the_end_marker() {
-        let two = TableCount { rows: 2, bytes: 8 };
+        let two = counted(&["1\ta", "2\tb"]);
         assert_eq!(count(b"1\ta\n2\tb\n\\.\nrest"), Some((two, 11)));
-        assert_eq!(count(b"\\.\n"), Some((TableCount::default(), 3)), "an empty table");
-        assert_eq!(count(b"\n\n\n\\.\n\n"), Some((TableCount { rows: 3, bytes: 3 }, 6)), "a table without columns");
+        assert_eq!(count(b"\\.\n"), Some((counted(&[]), 3)), "an empty table");
+        assert_eq!(count(b"\n\n\n\\.\n\n"), Some((counted(&["", "", ""]), 6)), "a table without columns");
     }
 
     #[test]
     fn what_only_looks_like_the_end_is_a_row() {
         let data = b"\\\\.\nx\\.\n\\N\n\\.x\n\\\n\n\\.\n";
-        assert_eq!(count(data), Some((TableCount { rows: 6, bytes: 18 }, 21)));
+        assert_eq!(count(data), Some((counted(&["\\\\.", "x\\.", "\\N", "\\.x", "\\", ""]), 21)));
     }
 
     #[test]

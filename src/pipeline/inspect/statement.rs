@@ -7,6 +7,9 @@ use crate::pipeline::manifest::SchemaCount;
 /// How much of a statement is kept: two quoted names of 63 characters, four bytes each, all of them quotes, and the words around them.
 const HEAD: usize = 2048;
 
+/// How much of a COPY is kept: 1600 columns, their names like those above.
+const COPY_HEAD: usize = 256 << 10;
+
 /// How much of the end of a statement is kept.
 const LAST: usize = 16;
 
@@ -37,7 +40,8 @@ impl Statement {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        let room = HEAD.saturating_sub(self.head.len());
+        let most = if self.head.starts_with(b"COPY ") { COPY_HEAD } else { HEAD };
+        let room = most.saturating_sub(self.head.len());
         self.head.extend_from_slice(&bytes[..room.min(bytes.len())]);
         self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(LAST)..]);
         let surplus = self.tail.len().saturating_sub(LAST);
@@ -65,14 +69,27 @@ impl Statement {
         self.head.starts_with(b"ALTER TABLE ") && self.tail.ends_with(b" NOT VALID")
     }
 
-    /// `COPY schema.table (…) FROM stdin`: the table, as it is written.
-    pub(super) fn copied_table(&self) -> Option<String> {
+    /// `COPY schema.table (…) FROM stdin`: the table and its columns, as they are written.
+    pub(super) fn copied(&self) -> Option<Copied> {
         if !self.tail.ends_with(b"FROM stdin") {
             return None;
         }
         let rest = self.head.strip_prefix(b"COPY ")?;
-        Some(String::from_utf8_lossy(&rest[..name_length(rest)]).into_owned())
+        let (table, rest) = rest.split_at(name_length(rest));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let list = rest.strip_suffix(b"FROM stdin").map(<[u8]>::trim_ascii);
+        let columns = list.and_then(|list| if list.is_empty() { Some(list) } else { list.strip_prefix(b"(")?.strip_suffix(b")") });
+        Some(Copied { table: text(table), columns: columns.map(text) })
     }
+}
+
+/// What a COPY fills.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Copied {
+    /// `schema.table`.
+    pub(super) table: String,
+    /// The columns with commas between them, nothing for a table without any; `None` where the statement is too long to tell.
+    pub(super) columns: Option<String>,
 }
 
 /// Bytes of a name at the beginning: words and quoted words, joined by dots.

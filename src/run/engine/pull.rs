@@ -280,8 +280,8 @@ impl Plan {
             cx.log.say("pull", "analyse …");
             Ok(())
         };
-        let restored = restore::open(&self.manifest, store, key, cx)
-            .and_then(|stream| pour(postgres, &self.manifest, key, stream, staged, &How::default(), Some(&mut prepare), cx));
+        let restored = restore::open_counted(&self.manifest, store, key, cx)
+            .and_then(|opened| pour(postgres, &self.manifest, key, opened, staged, &How::default(), Some(&mut prepare), cx));
         // Whatever fails once all of the dump is there is not the dump's fault.
         let restored = restored.map_err(|error| quietly(if is_loaded { error } else { blame(error, &self.manifest, store, cx) }));
         let sent = watch.end(cx);

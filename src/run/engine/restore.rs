@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::compare::same_rows;
 use super::{Engine, Outputs, dump_outputs};
 use crate::pipeline::archive::{Archive, rights_last};
 use crate::pipeline::chosen::Chosen;
-use crate::pipeline::inspect::{custom, plain};
+use crate::pipeline::inspect::{self, custom, plain};
 use crate::pipeline::manifest::{Format, Level, Manifest};
 use crate::pipeline::openpgp::SecretKey;
 use crate::pipeline::{restore, verify};
@@ -16,7 +17,7 @@ use crate::system::postgres::Postgres;
 use crate::system::postgres::access::Missing;
 use crate::system::postgres::count::{Count, parse_name};
 use crate::system::postgres::databases::{is_pattern, means};
-use crate::system::postgres::restore::{Contents, Part, Prepare, Target};
+use crate::system::postgres::restore::{Contents, Examine, Part, Prepare, Target};
 
 /// How many tables a wrong name is told of.
 const NEAR: usize = 5;
@@ -28,6 +29,8 @@ pub struct How {
     pub tables: Vec<String>,
     /// Roles that the dump names and the server has not are made, without a right to log in.
     pub create_roles: bool,
+    /// Every row is read back and held against the dump before the database bears its mark.
+    pub compare: bool,
 }
 
 impl Engine {
@@ -104,8 +107,8 @@ pub(super) fn fill(
     let in_clear = manifest.access.as_ref().map(crate::pipeline::access::Recorded::in_clear);
     postgres.can_restore(Target { access: in_clear.as_ref(), ..target(manifest, into, how) }, cx)?;
     let key = key()?;
-    let stream = restore::open(manifest, store, &key, cx)?;
-    pour(postgres, manifest, &key, stream, into, how, None, cx).map_err(|error| blame(error, manifest, store, cx))
+    let opened = restore::open_counted(manifest, store, &key, cx)?;
+    pour(postgres, manifest, &key, opened, into, how, None, cx).map_err(|error| blame(error, manifest, store, cx))
 }
 
 /// The same of bytes that were opened already; behind closed doors where something has to be prepared before anybody may see it.
@@ -114,7 +117,7 @@ pub(super) fn pour(
     postgres: &Postgres,
     manifest: &Manifest,
     key: &SecretKey,
-    stream: Stream,
+    (stream, contents): (Stream, inspect::Seen),
     into: &str,
     how: &How,
     prepare: Option<Prepare<'_>>,
@@ -122,7 +125,10 @@ pub(super) fn pour(
 ) -> Result<()> {
     let chosen = choose(manifest, &how.tables)?;
     let access = manifest.access.as_ref().map(|access| access.open(key, cx)).transpose()?;
-    let target = Target { access: access.as_ref(), ..target(manifest, into, how) };
+    let wanted = |table: &str| chosen.is_empty() || chosen.contains(table);
+    let compare = |cx: &Context| same_rows(postgres, manifest, &contents, &wanted, into, cx);
+    let compare: Option<Examine<'_>> = if how.compare { Some(&compare) } else { None };
+    let target = Target { access: access.as_ref(), examine: compare, ..target(manifest, into, how) };
     let chosen = (!how.tables.is_empty()).then(|| (Chosen::new(chosen.iter().copied(), &manifest.tables), chosen.len()));
     load(postgres, target, manifest, chosen, stream, prepare, cx)
 }

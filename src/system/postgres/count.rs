@@ -34,10 +34,10 @@ pub struct Count {
 }
 
 /// Schemas that are the server's own.
-const USER_SCHEMA: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
+pub(super) const USER_SCHEMA: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
 
 /// Not part of an extension: pg_dump leaves those to CREATE EXTENSION.
-fn not_of_extension(catalogue: &str, oid: &str) -> String {
+pub(super) fn not_of_extension(catalogue: &str, oid: &str) -> String {
     format!("NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = '{catalogue}'::regclass AND d.objid = {oid} AND d.deptype = 'e')")
 }
 
@@ -145,9 +145,24 @@ pub fn parse_name(quoted: &str) -> Option<TableName> {
     rest.is_empty().then_some((schema, table))
 }
 
+/// Names out of a list with commas between them, as PostgreSQL quotes each. `None` where it is not of that form.
+pub fn parse_list(quoted: &str) -> Option<Vec<String>> {
+    let (mut names, mut rest) = (Vec::new(), quoted.trim());
+    while !rest.is_empty() {
+        let (name, after) = identifier(rest)?;
+        names.push(name);
+        rest = match after.trim_start().strip_prefix(',') {
+            // One more has to come.
+            Some(more) => Some(more.trim_start()).filter(|more| !more.is_empty())?,
+            None => return after.trim().is_empty().then_some(names),
+        };
+    }
+    Some(names)
+}
+
 fn identifier(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find('.').unwrap_or(text.len());
+        let end = text.find(['.', ',', ' ']).unwrap_or(text.len());
         return (end > 0).then(|| (text[..end].to_owned(), &text[end..]));
     };
     let mut name = String::new();
@@ -176,5 +191,16 @@ mod tests {
         assert_eq!(parse_name(r#"shop."open"#), None);
         assert_eq!(parse_name("orders"), None);
         assert_eq!(parse_name("a.b.c"), None);
+    }
+
+    #[test]
+    fn lists_of_names_are_read_as_copy_has_them() {
+        let list = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(parse_list(""), list(&[]));
+        assert_eq!(parse_list("id"), list(&["id"]));
+        assert_eq!(parse_list(r#"id, "a, ""b"" (c)", größe,x"#), list(&["id", r#"a, "b" (c)"#, "größe", "x"]));
+        for wrong in ["id,", ",id", "id,,x", "id x", "\"id", "id \"x\""] {
+            assert_eq!(parse_list(wrong), None, "{wrong}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::clients::{Access, Clients};
 use super::snapshot::{Cut, Snapshot};
-use super::{Identity, Postgres};
+use super::{Identity, Postgres, contents};
 use crate::port::{Context, Source, Stream};
 use crate::report::{Report, Result};
 
@@ -72,6 +72,10 @@ impl Source for Dump {
         }
         let access = Access::to(&self.postgres, cx)?;
         let program = access.aim(self.clients.program("pg_dump"), &self.postgres, &self.identity.database);
+        let program = program.env("PGTZ", contents::TIME_ZONE);
+        // Only where it is needed: a pooler in between takes a time zone, but may take no options.
+        let plain_bytes = snapshot.ask(contents::WRITES_BYTES, cx)?.as_str() == Some(contents::BYTES);
+        let program = if plain_bytes { program } else { program.env("PGOPTIONS", format!("-c bytea_output={}", contents::BYTES)) };
         let without: &[&str] = if self.access { &[] } else { &["--no-owner", "--no-acl"] };
         let program = program.args(without).arg("--encoding=UTF8").arg(format!("--snapshot={}", snapshot.id));
         let program = match self.layout {

@@ -41,7 +41,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is restored, and where to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Target<'a> {
     /// The new database.
     pub into: &'a str,
@@ -60,6 +60,8 @@ pub struct Target<'a> {
     pub missing: Missing,
     /// The rows of some tables only.
     pub part: Option<Part<'a>>,
+    /// Asked when everything is loaded and before the database bears its mark: an error leaves no database.
+    pub examine: Option<Examine<'a>>,
 }
 
 /// How much of a dump is restored, where that is not all of it.
@@ -85,6 +87,9 @@ pub struct Contents<'a> {
     /// Those that come after everything else, in their order.
     pub last: &'a [i64],
 }
+
+/// Looks whether what was loaded is what should be there.
+pub type Examine<'a> = &'a dyn Fn(&Context) -> Result<()>;
 
 /// What must be done with a restored database before anybody may see it.
 pub type Prepare<'a> = &'a mut dyn FnMut(&Context) -> Result<()>;
@@ -145,6 +150,7 @@ impl Postgres {
         let opened = if prepare.is_some() { cx.wait(self.let_owner_work(target.into, cx)) } else { Ok(()) };
         let loaded = opened.and_then(|()| self.load(target, &guard, server_major, dump, cx));
         let restored = loaded.and_then(|()| {
+            target.examine.map_or(Ok(()), |examine| examine(cx))?;
             prepare.map_or(Ok(()), |prepare| prepare(cx))?;
             self.analyse(target.into, cx)?;
             cx.wait(self.finish_staged(target, cx))
