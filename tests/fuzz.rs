@@ -226,7 +226,8 @@ fn history(dice: &mut Dice) -> Vec<u8> {
 fn what_is_read_word_by_word_and_what_lies_in_a_bucket_is_read_or_refused() {
     let (times, seed) = wanted();
     let mut dice = Dice::of(seed);
-    for (folder, property) in [("words", properties::words as fn(&[u8])), ("manifest", |bytes| assert!(properties::manifests(bytes) < 100))] {
+    for (folder, property) in [("words", properties::words as fn(&[u8])), ("manifest", |bytes| assert!(properties::manifests(bytes) < 100))]
+    {
         let seeds = files(folder);
         for turn in 0..times / 10 {
             let pick = |dice: &mut Dice| &seeds[usize::try_from(dice.below(seeds.len() as u64)).unwrap()];

@@ -107,7 +107,8 @@ fn entries(archive: &[u8]) -> Vec<Entry> {
 
 /// Schema and name, as most are written. There are other ways to write the same name, which only a forger mixes.
 fn is_common(table: &str) -> bool {
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     table.split_once('.').is_some_and(|(schema, name)| is_word(schema) && is_word(name))
 }
 
