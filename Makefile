@@ -49,9 +49,10 @@ fuzz: install
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing; type: cargo install cargo-fuzz" >&2; exit 2; }
 	@cargo +nightly --version >/dev/null 2>&1 || { echo "nightly Rust is missing; type: rustup toolchain install nightly" >&2; exit 2; }
 	@for target in $(FUZZ_TARGETS); do \
+		echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
 		mkdir -p fuzz/corpus/$$target; \
 		cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
-			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 || exit 1; \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 $(FUZZ_ARGS) || exit 1; \
 	done
 
 lint: install
