@@ -16,6 +16,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 
 use super::manifest::{Format, SchemaCount, TableCount};
+use super::show;
 use crate::port::Stream;
 use crate::report::Result;
 
@@ -100,11 +101,6 @@ impl Inspector {
             Inspector::Custom(parser) => parser.finish(),
         }
     }
-}
-
-/// A name for a message: whoever made the dump chose it.
-pub(super) fn show(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(140).collect()
 }
 
 /// What an inspected stream held; nothing until its end was seen and found good.
