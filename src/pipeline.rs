@@ -81,3 +81,6 @@ fn show(text: &str) -> String {
 
 /// What manifests and proofs say made them.
 pub const TOOL: &str = concat!("lifeboat ", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests;

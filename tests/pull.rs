@@ -328,7 +328,8 @@ fn an_archive_makes_the_first_database_of_a_name_and_old_ones_are_let_go_in_time
 // D11, G5, TRAPS 26, 31
 #[test]
 fn an_assertion_that_does_not_hold_refuses_and_shows_no_row_in_clear() {
-    let transform = CLEAN.to_owned() + "\nUPDATE shop.customers SET email = 'Ada.Lovelace@example.org' WHERE id = 1003;
+    let transform = CLEAN.to_owned()
+        + "\nUPDATE shop.customers SET email = 'Ada.Lovelace@example.org' WHERE id = 1003;
         UPDATE shop.orders SET note = 'for Ada Lovelace' WHERE id = (SELECT min(id) FROM shop.orders);";
     let scene = Scene::open(&Change { transform: &[("clean.sql", &transform)], ..Change::default() });
     scene.dump();
