@@ -177,11 +177,11 @@ fn survives((format, folder, ending): (Format, &str, &str)) {
     let (times, seed) = wanted();
     let mut dice = Dice::of(seed);
     let mut whole = 0;
-    let seeds = seeds(folder, format, ending);
+    let (seeds, found) = (seeds(folder, format, ending), files(folder));
     for turn in 0..times / 2 {
-        let pick = |dice: &mut Dice| &seeds[usize::try_from(dice.below(seeds.len() as u64)).unwrap()];
-        let (good, other) = (pick(&mut dice), pick(&mut dice));
-        let bytes = mutated(&mut dice, &good.0, &other.0);
+        let pick = |dice: &mut Dice, among: usize| usize::try_from(dice.below(among as u64)).unwrap();
+        let (good, other) = (&seeds[pick(&mut dice, seeds.len())].0, &found[pick(&mut dice, found.len())]);
+        let bytes = mutated(&mut dice, good, other);
         let size = 1 + usize::try_from(dice.below(700)).unwrap();
         let contents = Attempt::of(folder, turn, || properties::dump(format, &bytes, size));
         whole += u32::from(contents.is_some());
