@@ -74,5 +74,13 @@ fn unpacker(compression: Compression) -> Box<dyn Filter> {
     }
 }
 
+/// Text out of a dump or a bucket, for a message: whoever made it chose it.
+fn show(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
 /// What manifests and proofs say made them.
 pub const TOOL: &str = concat!("lifeboat ", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests;

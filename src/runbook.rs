@@ -40,7 +40,7 @@
 //! `command = […]` with `equals`, `restored = { job, dump, database }`, `pulled = { pull, dump }`, `proof = { job, dump, level }`.
 //!
 //! Templates are Jinja over `params.x`, `vars.x`, `env.name`, `env.production`, `run.id`, `run.started_at` and `steps.ID.OUTPUT` of earlier
-//! steps, with the filters `default identifier json lower replace sql_name sql_text trim upper`. What an action *is* cannot be a template.
+//! steps, with the filters `default identifier in_words iso8601 json lower replace sql_name sql_text trim upper`. What an action *is* cannot be a template.
 
 pub mod describe;
 pub mod doc;

@@ -1,7 +1,9 @@
 //! What claims to be a dump, and is none: the parsers take anything, and call nothing whole that is cut or goes on.
 //!
-//! The same as `make fuzz`, on stable Rust, with a seed: `LIFEBOAT_FUZZ` says how often, `LIFEBOAT_FUZZ_SEED` repeats a sequence. Both begin with
-//! `fuzz/seeds`: small real dumps by the oldest and the newest `pg_dump` that can be had.
+//! The same properties as `make fuzz` checks, on stable Rust, with a seed: `LIFEBOAT_FUZZ` says how often, `LIFEBOAT_FUZZ_SEED` repeats a
+//! sequence. Both begin with `fuzz/seeds`: small real dumps by the oldest and the newest `pg_dump` that can be had, and what fuzzing has found.
+
+pub mod properties;
 
 use std::fs;
 use std::path::PathBuf;
@@ -133,37 +135,131 @@ fn mutated(dice: &mut Dice, seed: &[u8], other: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// How often something is tried, and the seed of what: `LIFEBOAT_FUZZ`, `LIFEBOAT_FUZZ_SEED`.
+fn wanted() -> (u32, u64) {
+    let said = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    (u32::try_from(said("LIFEBOAT_FUZZ").unwrap_or(20_000)).unwrap(), said("LIFEBOAT_FUZZ_SEED").unwrap_or(1912))
+}
+
+/// Says what was tried when that ends in a panic, and minds how long it takes.
+struct Attempt<'a>(&'a str, u32, Instant);
+
+impl Attempt<'_> {
+    fn of<T>(what: &str, turn: u32, property: impl FnOnce() -> T) -> T {
+        let attempt = Attempt(what, turn, Instant::now());
+        let outcome = property();
+        assert!(attempt.2.elapsed() < Duration::from_secs(10), "it takes too long");
+        outcome
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("this was {}, turn {} of seed {}", self.0, self.1, wanted().1);
+        }
+    }
+}
+
 // TRAPS 1, 4
 #[test]
-fn the_parsers_survive_whatever_is_done_to_a_dump_and_agree_however_it_comes_in() {
-    let times: u32 = std::env::var("LIFEBOAT_FUZZ").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000);
-    let seed: u64 = std::env::var("LIFEBOAT_FUZZ_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1912);
+fn the_parser_of_plain_dumps_survives_whatever_is_done_to_one_and_agrees_however_it_comes_in() {
+    survives(FORMATS[0]);
+}
+
+// TRAPS 1, 4
+#[test]
+fn the_parser_of_archives_survives_whatever_is_done_to_one_and_agrees_however_it_comes_in() {
+    survives(FORMATS[1]);
+}
+
+fn survives((format, folder, ending): (Format, &str, &str)) {
+    let (times, seed) = wanted();
     let mut dice = Dice::of(seed);
     let mut whole = 0;
-    for (format, folder, ending) in FORMATS {
-        let seeds = seeds(folder, format, ending);
-        for turn in 0..times / 2 {
+    let (seeds, found) = (seeds(folder, format, ending), files(folder));
+    for turn in 0..times / 2 {
+        let pick = |dice: &mut Dice, among: usize| usize::try_from(dice.below(among as u64)).unwrap();
+        let (good, other) = (&seeds[pick(&mut dice, seeds.len())].0, &found[pick(&mut dice, found.len())]);
+        let bytes = mutated(&mut dice, good, other);
+        let size = 1 + usize::try_from(dice.below(700)).unwrap();
+        let contents = Attempt::of(folder, turn, || properties::dump(format, &bytes, size));
+        whole += u32::from(contents.is_some());
+    }
+    // Not everything is refused, or nothing would have been tried: a letter in a comment makes no dump less whole.
+    assert!(whole > times / 200, "{whole} of {} were still whole", times / 2);
+}
+
+// TRAPS 21, 23
+#[test]
+fn whatever_the_history_and_the_policy_nothing_goes_that_was_to_stay() {
+    let (times, seed) = wanted();
+    let mut dice = Dice::of(seed);
+    let mut gone = 0;
+    for turn in 0..times / 10 {
+        let history = history(&mut dice);
+        let may_go = Attempt::of("retention", turn, || properties::retention(&history));
+        gone += u32::from(may_go.is_some_and(|count| count > 0));
+    }
+    // On most doubts nothing goes; where there is none, something must, or nothing was tried.
+    assert!(gone > times / 200, "in {gone} of {} histories something may go", times / 10);
+}
+
+/// What [`properties::retention`] reads: a policy that asks for little, and some dozens of dumps, most of them good.
+fn history(dice: &mut Dice) -> Vec<u8> {
+    let few = |dice: &mut Dice, most: u64| u8::try_from(dice.below(most)).unwrap();
+    let mut bytes: Vec<u8> = [6, 6, 4, 3, 2, 3, 7].map(|most| few(dice, most)).to_vec();
+    let age = if dice.below(2) == 0 { 0 } else { dice.below(400) };
+    bytes.extend(u16::try_from(age).unwrap().to_le_bytes());
+    for _ in 0..dice.below(40) {
+        let spread = if dice.below(3) == 0 { 20_000 } else { 800 };
+        bytes.extend(u16::try_from(dice.below(spread)).unwrap().to_le_bytes());
+        let proofs = few(dice, 4);
+        bytes.extend([few(dice, 4), 100 + few(dice, 30), proofs]);
+        bytes.extend((0..proofs).map(|_| few(dice, 7) | if dice.below(8) == 0 { 0x80 } else { 0 }));
+    }
+    bytes
+}
+
+// X10
+#[test]
+fn what_is_read_word_by_word_and_what_lies_in_a_bucket_is_read_or_refused() {
+    let (times, seed) = wanted();
+    let mut dice = Dice::of(seed);
+    for (folder, property) in [("words", properties::words as fn(&[u8])), ("manifest", |bytes| assert!(properties::manifests(bytes) < 100))]
+    {
+        let seeds = files(folder);
+        for turn in 0..times / 10 {
             let pick = |dice: &mut Dice| &seeds[usize::try_from(dice.below(seeds.len() as u64)).unwrap()];
             let (good, other) = (pick(&mut dice), pick(&mut dice));
-            let bytes = mutated(&mut dice, &good.0, &other.0);
-            let size = 1 + usize::try_from(dice.below(700)).unwrap();
-            let began = Instant::now();
-            let (one, other) = (parse(format, &bytes, bytes.len().max(1)), parse(format, &bytes, size));
-            let which = || format!("{folder}, turn {turn} of seed {seed}");
-            assert!(began.elapsed() < Duration::from_secs(10), "{}: it takes too long", which());
-            assert_eq!(one.is_ok(), other.is_ok(), "{}, in chunks of {size}: {one:?} {other:?}", which());
-            match (one, other) {
-                (Ok(one), Ok(other)) => {
-                    assert_eq!(one, other, "{}", which());
-                    whole += 1;
-                }
-                (Err(one), Err(_)) => assert_eq!(one.kind, Kind::Refused, "{}: {one}", which()),
-                _ => {}
+            let bytes = mutated(&mut dice, good, other);
+            Attempt::of(folder, turn, || property(&bytes));
+        }
+    }
+}
+
+/// What is in a folder of seeds.
+fn files(folder: &str) -> Vec<Vec<u8>> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(folder);
+    let mut paths: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+#[test]
+fn every_seed_holds() {
+    for (format, folder, _) in FORMATS {
+        for (turn, bytes) in (0..).zip(files(folder)) {
+            for size in [1, 7, 64] {
+                Attempt::of(folder, turn, || properties::dump(format, &bytes, size));
             }
         }
     }
-    // Not everything is refused, or nothing would have been tried: a letter in a comment makes no dump less whole.
-    assert!(whole > times / 100, "{whole} of {times} were still whole");
+    (0..).zip(files("words")).for_each(|(turn, bytes)| Attempt::of("words", turn, || properties::words(&bytes)));
+    let gone = (0..).zip(files("retention")).filter_map(|(turn, bytes)| Attempt::of("retention", turn, || properties::retention(&bytes)));
+    assert!(gone.sum::<usize>() > 0, "nothing may go");
+    let read = (0..).zip(files("manifest")).map(|(turn, bytes)| Attempt::of("manifest", turn, || properties::manifests(&bytes)));
+    assert!(read.sum::<usize>() > 0, "not one manifest was read");
 }
 
 // TRAPS 1, 4

@@ -40,7 +40,8 @@ REFRESH MATERIALIZED VIEW catalogue.favourites;
 /// What the pull of most tests is, but for its files.
 const RULES: &str = r#"
 rewrite = [{ table = "public.links", columns = ["url", "more"], from = "https://www.shop.example", to = "https://staging.test.invalid/\"x\"" }]
-assert = [{ title = "no customer has a real address", query = "SELECT id, email FROM shop.customers WHERE email !~ '@test\\.invalid$' -- all of them" }]
+assert = [{ title = "no customer has a real address", query = "SELECT id, email FROM shop.customers WHERE email !~ '@test\\.invalid$' -- all of them" },
+          { title = "no note is left", query = "SELECT count(*) FROM shop.orders WHERE note IS NOT NULL", equals = 0 }]
 
 [pull.clean.scan]
 allow = ["@test.invalid"]
@@ -327,12 +328,19 @@ fn an_archive_makes_the_first_database_of_a_name_and_old_ones_are_let_go_in_time
 // D11, G5, TRAPS 26, 31
 #[test]
 fn an_assertion_that_does_not_hold_refuses_and_shows_no_row_in_clear() {
-    let transform = CLEAN.to_owned() + "\nUPDATE shop.customers SET email = 'Ada.Lovelace@example.org' WHERE id = 1003;";
+    let transform = CLEAN.to_owned()
+        + "\nUPDATE shop.customers SET email = 'Ada.Lovelace@example.org' WHERE id = 1003;
+        UPDATE shop.orders SET note = 'for Ada Lovelace' WHERE id = (SELECT min(id) FROM shop.orders);";
     let scene = Scene::open(&Change { transform: &[("clean.sql", &transform)], ..Change::default() });
     scene.dump();
     let said = scene.pull_refused(
         3,
-        &["1 of 1 assertions do not hold", "no customer has a real address: 1 rows", "id 1003, email A**.L*******@e******.o**"],
+        &[
+            "2 of 2 assertions do not hold",
+            "no customer has a real address: 1 rows",
+            "id 1003, email A**.L*******@e******.o**",
+            "no note is left: 1, expected 0",
+        ],
     );
     assert!(!said.contains("Lovelace"), "{said}");
 }

@@ -156,6 +156,7 @@ const TRAPS: &[(u8, &str, Answer)] = &[
         Tests(&[
             "after_months_of_failure_the_age_still_counts_from_the_last_success",
             "whatever_the_history_enough_proven_dumps_and_the_newest_good_one_stay",
+            "whatever_the_history_and_the_policy_nothing_goes_that_was_to_stay",
         ]),
     ),
     (

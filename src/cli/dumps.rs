@@ -9,7 +9,7 @@ use super::world::World;
 use super::{Common, plain, print};
 use crate::config::Job;
 use crate::pipeline::catalogue::{Listing, Selector, minute};
-use crate::pipeline::manifest::Dump;
+use crate::pipeline::manifest::{Dump, Manifest};
 use crate::report::{Report, Result};
 
 /// What can be restored.
@@ -100,6 +100,19 @@ pub fn locate(
     wanted: &str,
     command: impl Fn(&str) -> String,
 ) -> Result<(String, String)> {
+    let (job, manifest) = search(world, job, database, wanted, command, |_| None)?;
+    Ok((job, manifest.object))
+}
+
+/// The manifest of the dump that is meant, and its job. In each job, `sooner` may know it before the rules do that choose one dump.
+fn search(
+    world: &World,
+    job: Option<&str>,
+    database: Option<&str>,
+    wanted: &str,
+    command: impl Fn(&str) -> String,
+    sooner: impl Fn(&Listing) -> Option<Manifest>,
+) -> Result<(String, Manifest)> {
     let selector = Selector::parse(wanted)?;
     let jobs = meant(world, job)?;
     if jobs.len() > 1 && !matches!(selector, Selector::Name(_)) {
@@ -109,9 +122,12 @@ pub fn locate(
     let mut nowhere: Option<Report> = None;
     for job in jobs {
         let listing = world.engine.listing(&job.name, &world.cx)?;
+        if let Some(manifest) = sooner(&listing) {
+            return Ok((job.name.clone(), manifest));
+        }
         let database = world.engine.meant_database(job, database, &listing)?;
         match listing.pick(&selector, database.as_deref(), None, Timestamp::now()) {
-            Ok(picked) => return Ok((job.name.clone(), picked.dump.manifest.object.clone())),
+            Ok(picked) => return Ok((job.name.clone(), picked.dump.manifest.clone())),
             // It is there, and something is wrong with it: that says more than that it is no other job's.
             Err(report) if listing.problems.iter().any(|problem| problem.object == wanted) => return Err(report),
             Err(mut report) => {
@@ -137,21 +153,17 @@ pub fn locate_group(
     wanted: &str,
     command: impl Fn(&str) -> String,
 ) -> Result<(String, String)> {
-    let selector = Selector::parse(wanted)?;
-    let jobs = meant(world, job)?;
-    for job in &jobs {
-        let listing = world.engine.listing(&job.name, &world.cx)?;
+    let is_newest = database.is_none() && Selector::parse(wanted)? == Selector::Latest;
+    let sooner = |listing: &Listing| {
         let groups = listing.groups();
-        let newest = (selector == Selector::Latest && jobs.len() == 1 && database.is_none()).then(|| groups.first()).flatten();
-        if let Some(found) = newest.or(groups.iter().find(|together| together.group.id == wanted)) {
-            return Ok((job.name.clone(), found.group.id.clone()));
-        }
-    }
-    let (job, dump) = locate(world, job, database, wanted, command)?;
-    match world.engine.dump(&job, &dump, &world.cx)?.manifest.group {
+        let found = groups.iter().find(|together| is_newest || together.group.id == wanted)?;
+        found.dumps.first().map(|dump| dump.manifest.clone())
+    };
+    let (job, manifest) = search(world, job, database, wanted, command, sooner)?;
+    match manifest.group {
         Some(group) => Ok((job, group.id)),
-        None => Err(Report::refused(format!("{dump} was made alone: it belongs to no group"))
-            .hint(format!("lifeboat restore {} --into DB", shell_words::quote(&dump)))),
+        None => Err(Report::refused(format!("{} was made alone: it belongs to no group", manifest.object))
+            .hint(format!("lifeboat restore {} --into DB", shell_words::quote(&manifest.object)))),
     }
 }
 

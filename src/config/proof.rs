@@ -68,7 +68,8 @@ pub(super) fn demands(fields: &mut Fields<'_>) -> (Option<Level>, Vec<Assertion>
     (prove, asserts.flatten().unwrap_or_default())
 }
 
-fn assertions(value: &Value<'_>) -> Option<Vec<Assertion>> {
+/// What must hold of data, of a job and of a pull alike.
+pub(super) fn assertions(value: &Value<'_>) -> Option<Vec<Assertion>> {
     let read: Vec<Option<Assertion>> = value.items()?.iter().map(|item| item.table(assertion)).collect();
     read.into_iter().collect()
 }
@@ -89,8 +90,10 @@ fn line(value: &Value<'_>) -> Option<String> {
 fn query(value: &Value<'_>) -> Option<String> {
     let text = String::read(value.clone())?;
     let first = text.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
-    if ["SELECT", "WITH", "VALUES", "TABLE"].iter().any(|word| first == *word || first.starts_with(&format!("{word}("))) {
-        return Some(text);
+    let is_query = |word: &&str| first == **word || first.starts_with(&format!("{word}("));
+    if first.starts_with('(') || ["SELECT", "WITH", "VALUES", "TABLE"].iter().any(is_query) {
+        return Some(text.trim().to_owned());
     }
-    value.reject(value.problem("an assertion asks: one SELECT").hint("query = \"SELECT …\"".to_owned()))
+    let problem = value.problem("an assertion is one query; without `equals`, each row it gives is one that offends");
+    value.reject(problem.hint("query = \"SELECT id FROM customers WHERE email !~ '@example.org$'\"".to_owned()))
 }

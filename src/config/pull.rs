@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use toml::Spanned;
 
+use super::proof::assertions;
 use super::read::Reading;
 use crate::report::written::{Fields, FromToml, Problem, Value};
+use crate::system::postgres::assertion::Assertion;
 use crate::system::postgres::sanitise::pattern::{Allow, BUILT_IN, Pattern, STANDARD};
-use crate::system::postgres::sanitise::{Assertion, Rewrite, Scan};
+use crate::system::postgres::sanitise::{Rewrite, Scan};
 
 /// A clean copy for a lower environment.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +70,7 @@ pub(super) fn pull(name: String, fields: &mut Fields<'_>, reading: &Reading) -> 
     let neutralise: Option<bool> = fields.optional("neutralise");
     let neutralise_sql = fields.take("neutralise_sql").and_then(|value| files(&value, reading)).unwrap_or_default();
     let rewrite = fields.take("rewrite").and_then(|value| tables(&value, rewrite)).unwrap_or_default();
-    let assert = fields.take("assert").and_then(|value| tables(&value, assertion)).unwrap_or_default();
+    let assert = fields.take("assert").and_then(|value| assertions(&value)).unwrap_or_default();
     let written_scan = fields.take("scan");
     let scan = written_scan.as_ref().and_then(scan);
     let keep_for = fields.take("keep_for").filter(|value| value.as_str() != Some("forever"));
@@ -149,21 +151,6 @@ fn rewrite(fields: &mut Fields<'_>) -> Option<Rewrite> {
     });
     let to = fields.required("to");
     Some(Rewrite { table: table?, columns: columns?, from: from?, to: to? })
-}
-
-fn assertion(fields: &mut Fields<'_>) -> Option<Assertion> {
-    let title = fields.required("title");
-    let query = fields.must("query").and_then(|value| {
-        let text = value.as_str().or_else(|| value.wrong("text"))?.trim();
-        let begins =
-            |word: &str| text.len() > word.len() && text.is_char_boundary(word.len()) && text[..word.len()].eq_ignore_ascii_case(word);
-        if ["select", "with", "table", "values", "("].iter().any(|word| begins(word)) {
-            return Some(text.to_owned());
-        }
-        let problem = value.problem("an assertion is one query, and each row it gives is one that offends");
-        value.reject(problem.hint("query = \"SELECT id FROM customers WHERE email !~ '@example.org$'\"".to_owned()))
-    });
-    Some(Assertion { title: title?, query: query? })
 }
 
 /// `true`, or a table; `false` is none.

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::history::shrunk;
 use super::lease;
 use super::manifest::{Dump, ENDINGS, Group, MANIFEST_SUFFIX, MANIFEST_VERSION, Manifest, Member, PROOF_INFIX, Proof};
+use super::show;
 
 use crate::port::{Context, Object, Store};
 use crate::report::{Explain, Report, Result};
@@ -429,9 +430,4 @@ pub fn sweep(store: &dyn Store, grace: SignedDuration, now: Timestamp, apply: bo
 /// Named as dumps are; what is not is never swept.
 fn is_ours(key: &str) -> bool {
     ENDINGS.iter().any(|ending| key.ends_with(ending))
-}
-
-/// Text from a bucket, for a message.
-pub(super) fn show(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
 }

@@ -149,7 +149,7 @@ impl Chosen {
 }
 
 fn dotted((schema, table): &Name) -> String {
-    super::inspect::show(&format!("{schema}.{table}"))
+    super::show(&format!("{schema}.{table}"))
 }
 
 struct ForeignKey {

@@ -16,7 +16,7 @@ use crate::port::{Context, Filter, Stream};
 use crate::report::{Report, Result};
 
 /// Bytes of input in one member: smaller costs size (0.2 % at 1 MiB), greater costs memory.
-const BLOCK: usize = 1 << 20;
+pub(super) const BLOCK: usize = 1 << 20;
 
 /// Most blocks between the input and whoever reads.
 const IN_FLIGHT_LIMIT: usize = 6;
@@ -218,111 +218,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-
-    fn context() -> (tokio::runtime::Runtime, Context) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let cx = Context::new(runtime.handle().clone());
-        (runtime, cx)
-    }
-
-    fn pack(bytes: &[u8]) -> Vec<u8> {
-        let (_runtime, cx) = context();
-        let mut packed = Vec::new();
-        let input = Box::new(Cursor::new(bytes.to_vec()));
-        Box::new(Gzip { level: 3, threads: 2 }).wrap(input, &cx).unwrap().read_to_end(&mut packed).unwrap();
-        packed
-    }
-
-    fn unpack(bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let (_runtime, cx) = context();
-        let mut plain = Vec::new();
-        let input = Box::new(Cursor::new(bytes.to_vec()));
-        Box::new(Gunzip).wrap(input, &cx).unwrap().read_to_end(&mut plain)?;
-        Ok(plain)
-    }
-
-    /// Neither all the same nor random.
-    fn text(bytes: usize) -> Vec<u8> {
-        let mut state = 42_u32;
-        let mut line = 0_u32;
-        let mut text = Vec::with_capacity(bytes + 64);
-        while text.len() < bytes {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            line += 1;
-            text.extend_from_slice(format!("{line}\tuser{state:08x}@example.org\t{}\n", state % 97).as_bytes());
-        }
-        text.truncate(bytes);
-        text
-    }
-
-    #[test]
-    fn what_went_in_comes_out_at_every_awkward_size() {
-        for size in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 123] {
-            let plain = text(size);
-            assert_eq!(unpack(&pack(&plain)).unwrap(), plain, "{size} bytes");
-        }
-    }
-
-    #[test]
-    fn noise_that_cannot_be_compressed_survives() {
-        let mut noise = vec![0; 3 * BLOCK + 17];
-        getrandom::fill(&mut noise).unwrap();
-        assert_eq!(unpack(&pack(&noise)).unwrap(), noise);
-    }
-
-    #[test]
-    fn an_empty_input_is_one_valid_member_and_no_bytes_are_none() {
-        let packed = pack(b"");
-        assert_eq!(packed[..2], [0x1f, 0x8b]);
-        assert_eq!(unpack(&packed).unwrap(), b"");
-        assert!(unpack(b"").is_err(), "nothing at all is not a gzip file");
-    }
-
-    #[test]
-    fn every_cut_and_every_addition_is_seen() {
-        let packed = pack(&text(3 * BLOCK));
-        for cut in [1, 8, 9, 5000, packed.len() - 1, packed.len() - 12] {
-            let error = unpack(&packed[..packed.len() - cut]).unwrap_err();
-            assert!(error.to_string().contains("cut"), "cut by {cut}: {error}");
-        }
-        for garbage in [&b"x"[..], b"garbage that is no member"] {
-            assert!(unpack(&[&packed[..], garbage].concat()).is_err());
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_is_seen() {
-        let mut packed = pack(&text(2 * BLOCK));
-        let middle = packed.len() / 2;
-        packed[middle] ^= 4;
-        assert!(unpack(&packed).is_err());
-    }
-
-    struct FailsAfter(u64);
-
-    impl Read for FailsAfter {
-        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            if self.0 == 0 {
-                return Err(Report::failed("pg_dump exited with 1").into());
-            }
-            let count = into.len().min(usize::try_from(self.0).unwrap());
-            into[..count].fill(b'a');
-            self.0 -= count as u64;
-            Ok(count)
-        }
-    }
-
-    #[test]
-    fn a_source_that_fails_is_an_error_in_its_own_words_both_ways() {
-        let (_runtime, cx) = context();
-        let mut stream = Box::new(Gzip::default()).wrap(Box::new(FailsAfter(3 << 20)), &cx).unwrap();
-        let error = stream.read_to_end(&mut Vec::new()).unwrap_err();
-        assert_eq!(Report::from_io("gzip", error).message, "pg_dump exited with 1");
-        let good = Cursor::new(pack(&text(1000)));
-        let mut stream = Box::new(Gunzip).wrap(Box::new(good.chain(FailsAfter(0))), &cx).unwrap();
-        let error = stream.read_to_end(&mut Vec::new()).unwrap_err();
-        assert_eq!(Report::from_io("gunzip", error).message, "pg_dump exited with 1");
-    }
+    use crate::pipeline::tests::context;
 
     /// Counts how far it was read, without an end.
     struct Endless(Arc<AtomicU64>);

@@ -17,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 
 use self::statement::Copied;
 use super::manifest::{Format, SchemaCount, TableCount};
+use super::show;
 use crate::port::Stream;
 use crate::report::Result;
 
@@ -119,11 +120,6 @@ impl Inspector {
             Inspector::Custom(parser) => parser.finish(),
         }
     }
-}
-
-/// A name for a message: whoever made the dump chose it.
-pub(super) fn show(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(140).collect()
 }
 
 /// What an inspected stream held; nothing until its end was seen and found good.

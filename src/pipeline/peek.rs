@@ -3,8 +3,9 @@
 use std::io::Read;
 
 use super::inspect::outline::{Outline, Wish};
-use super::inspect::{Contents, Inspector, show};
+use super::inspect::{Contents, Inspector};
 use super::manifest::{Format, Manifest};
+use super::show;
 use crate::port::{Context, Stream};
 use crate::report::{Report, Result};
 

@@ -2,11 +2,11 @@
 //!
 //! Decrypted bytes come out before anything is proven (trap 7), so they may only go where an error at the end can still undo everything.
 
-use super::inspect::{Seen, inspected, show};
+use super::inspect::{Seen, inspected};
 use super::manifest::{Digest, Manifest};
 use super::openpgp::{Decrypt, SecretKey};
 use super::seam::{Failures, Gate, Leash, Measured, Tap};
-use super::unpacker;
+use super::{show, unpacker};
 use crate::port::{Context, Filter, Store, Stream};
 use crate::report::{Report, Result};
 

@@ -10,9 +10,10 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::catalogue::{CLOCK_TOLERANCE, Listing, disproven, show};
+use super::catalogue::{CLOCK_TOLERANCE, Listing, disproven};
 use super::history::shrunk;
 use super::manifest::{Dump, Level, MANIFEST_SUFFIX, PROOF_INFIX};
+use super::show;
 use crate::port::{Context, Store};
 use crate::report::{Report, Result};
 

@@ -19,7 +19,7 @@ use crate::report::{Report, Result};
 const CHUNK: usize = 1 << 18;
 
 /// Bytes of input a thread compresses at once: less costs size, and more only memory.
-const JOB: u32 = 2 << 20;
+pub(super) const JOB: u32 = 2 << 20;
 
 /// Log2 of the window: how far back a match may lie, and so what reading takes. 8 MiB is what the levels up to 19 use at most.
 const WINDOW_LOG: u32 = 23;
@@ -115,102 +115,31 @@ fn explain(error: io::Error, input_failed: bool) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-
-    fn context() -> (tokio::runtime::Runtime, Context) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let cx = Context::new(runtime.handle().clone());
-        (runtime, cx)
-    }
-
-    fn pack(bytes: &[u8]) -> Vec<u8> {
-        let (_runtime, cx) = context();
-        let mut packed = Vec::new();
-        let input = Box::new(Cursor::new(bytes.to_vec()));
-        Box::new(Zstd { level: 3, threads: 2 }).wrap(input, &cx).unwrap().read_to_end(&mut packed).unwrap();
-        packed
-    }
-
-    fn unpack(bytes: &[u8]) -> Result<Vec<u8>> {
-        let (_runtime, cx) = context();
-        let mut plain = Vec::new();
-        let input = Box::new(Cursor::new(bytes.to_vec()));
-        let read = Box::new(Unzstd).wrap(input, &cx).unwrap().read_to_end(&mut plain);
-        read.map(|_| plain).map_err(|error| Report::from_io("unzstd", error))
-    }
+    use crate::pipeline::tests::{context, pack, pack_at, text, unpack};
 
     fn refusal(bytes: &[u8]) -> String {
-        let report = unpack(bytes).unwrap_err();
+        let report = unpack(Compression::Zstd, bytes).unwrap_err();
         assert_eq!(report.kind, crate::report::Kind::Refused, "{report}");
         report.message
     }
 
-    /// Neither all the same nor random.
-    fn text(bytes: usize) -> Vec<u8> {
-        let mut state = 42_u32;
-        let mut text = Vec::with_capacity(bytes + 64);
-        while text.len() < bytes {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            text.extend_from_slice(format!("user{state:08x}@example.org\t{}\n", state % 97).as_bytes());
-        }
-        text.truncate(bytes);
-        text
-    }
-
     #[test]
-    fn what_went_in_comes_out_at_every_awkward_size() {
-        let job = JOB as usize;
-        for size in [0, 1, CHUNK, job - 1, job, job + 1, 3 * job + 123] {
-            let plain = text(size);
-            assert!(unpack(&pack(&plain)).unwrap() == plain, "{size} bytes");
-        }
-    }
-
-    #[test]
-    fn the_same_bytes_pack_into_the_same_bytes() {
-        let plain = text(10 << 20);
-        assert!(pack(&plain) == pack(&plain));
-    }
-
-    #[test]
-    fn an_empty_input_is_one_valid_frame_and_no_bytes_are_none() {
-        assert!(!pack(b"").is_empty());
-        assert_eq!(unpack(&pack(b"")).unwrap(), b"");
-        assert_eq!(refusal(b""), "the zstd data is cut", "nothing at all is not a frame");
-    }
-
-    #[test]
-    fn every_cut_and_every_addition_is_seen() {
-        let packed = pack(&text(9 << 20));
-        for cut in [1, 3, 4, 5, 5000, packed.len() / 2, packed.len() - 1, packed.len() - 12] {
-            assert_eq!(refusal(&packed[..packed.len() - cut]), "the zstd data is cut", "by {cut}");
-        }
-        for garbage in [&b"x"[..], &[0; 7], b"garbage that is no frame", &pack(b"another frame")] {
-            assert_eq!(refusal(&[&packed[..], garbage].concat()), "something follows the zstd data");
+    fn what_is_wrong_with_a_frame_is_told() {
+        let packed = pack(Compression::Zstd, &text(5 << 20));
+        assert_eq!(refusal(b""), "the zstd data is cut");
+        assert_eq!(refusal(&packed[..packed.len() - 1]), "the zstd data is cut");
+        for more in [&b"x"[..], &[0; 7], &pack(Compression::Zstd, b"another frame")] {
+            assert_eq!(refusal(&[&packed[..], more].concat()), "something follows the zstd data");
         }
         assert_eq!(refusal(b"plain text, and enough of it"), "what should be zstd data is not");
-    }
-
-    #[test]
-    fn a_flipped_bit_is_seen_wherever_it_is() {
-        let packed = pack(&text(5 << 20));
-        // The header's first two bytes after the magic number say how the rest is read; the last four are the checksum.
-        for at in [0, 4, 5, 20, packed.len() / 3, packed.len() / 2, packed.len() - 100, packed.len() - 4, packed.len() - 1] {
-            for bit in [1, 4, 128] {
-                let mut damaged = packed.clone();
-                damaged[at] ^= bit;
-                let seen = unpack(&damaged);
-                assert!(seen.is_err() || seen.unwrap() == text(5 << 20), "bit {bit} of byte {at}");
-            }
-        }
         let mut damaged = packed.clone();
-        let checksum = packed.len() - 2;
-        damaged[checksum] ^= 1;
-        assert_eq!(refusal(&damaged), "the zstd data is damaged", "the frame has a checksum");
+        // The last four bytes are the checksum.
+        damaged[packed.len() - 2] ^= 1;
+        assert_eq!(refusal(&damaged), "the zstd data is damaged");
     }
 
     #[test]
@@ -222,44 +151,12 @@ mod tests {
 
     #[test]
     fn what_the_highest_level_writes_can_be_read() {
-        let (_runtime, cx) = context();
-        let plain = text(1 << 20);
-        let mut packed = Vec::new();
         // The window does not shrink to the input, whose size nobody knows before its end.
-        Box::new(Zstd { level: 19, threads: 2 }).wrap(Box::new(Cursor::new(plain.clone())), &cx).unwrap().read_to_end(&mut packed).unwrap();
-        assert!(unpack(&packed).unwrap() == plain);
+        let plain = text(1 << 20);
+        assert!(unpack(Compression::Zstd, &pack_at(Compression::Zstd, 19, &plain)).unwrap() == plain);
     }
 
-    struct FailsAfter(u64);
-
-    impl Read for FailsAfter {
-        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            if self.0 == 0 {
-                return Err(Report::failed("pg_dump exited with 1").into());
-            }
-            let count = into.len().min(usize::try_from(self.0).unwrap());
-            into[..count].fill(b'a');
-            self.0 -= count as u64;
-            Ok(count)
-        }
-    }
-
-    #[test]
-    fn a_source_that_fails_is_an_error_in_its_own_words_both_ways() {
-        let (_runtime, cx) = context();
-        let mut stream = Box::new(Zstd::default()).wrap(Box::new(FailsAfter(9 << 20)), &cx).unwrap();
-        let error = stream.read_to_end(&mut Vec::new()).unwrap_err();
-        assert_eq!(Report::from_io("zstd", error).message, "pg_dump exited with 1");
-        let packed = pack(&text(1000));
-        for good in [packed.len(), packed.len() - 9] {
-            let good = Cursor::new(packed[..good].to_vec());
-            let mut stream = Box::new(Unzstd).wrap(Box::new(good.chain(FailsAfter(0))), &cx).unwrap();
-            let error = stream.read_to_end(&mut Vec::new()).unwrap_err();
-            assert_eq!(Report::from_io("unzstd", error).message, "pg_dump exited with 1");
-        }
-    }
-
-    /// Counts how far it was read, without an end.
+    /// Noise without an end; counts how far it was read.
     struct Endless(Arc<AtomicU64>);
 
     impl Read for Endless {

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
+use jiff::SignedDuration;
+use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
 use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 use postgres_protocol::escape::{escape_identifier, escape_literal};
@@ -201,7 +203,8 @@ pub(super) fn variables(template: &str) -> Result<BTreeSet<String>, minijinja::E
 }
 
 /// The filters, for messages.
-pub(super) const FILTERS: [&str; 9] = ["default", "identifier", "json", "lower", "replace", "sql_name", "sql_text", "trim", "upper"];
+pub(super) const FILTERS: [&str; 11] =
+    ["default", "identifier", "in_words", "iso8601", "json", "lower", "replace", "sql_name", "sql_text", "trim", "upper"];
 
 fn jinja() -> &'static Environment<'static> {
     static JINJA: OnceLock<Environment<'static>> = OnceLock::new();
@@ -219,11 +222,23 @@ fn jinja() -> &'static Environment<'static> {
         jinja.add_filter("trim", minijinja::filters::trim);
         jinja.add_filter("replace", minijinja::filters::replace);
         jinja.add_filter("identifier", |text: String| identifier(&text));
+        jinja.add_filter("in_words", |text: String| Ok(in_words(duration(&text)?)));
+        jinja.add_filter("iso8601", |text: String| Ok(duration(&text)?.to_string()));
         jinja.add_filter("sql_name", |text: String| escape_identifier(&text));
         jinja.add_filter("sql_text", |text: String| escape_literal(&text).trim_start().to_owned());
         jinja.add_filter("json", |text: String| serde_json::Value::String(text).to_string());
         jinja
     })
+}
+
+fn duration(text: &str) -> Result<SignedDuration, minijinja::Error> {
+    text.trim().parse().map_err(|_| minijinja::Error::new(ErrorKind::InvalidOperation, format!("`{text}` is no duration, like 2h 30m")))
+}
+
+/// `2 hours 30 minutes`: for people, however the duration is written.
+fn in_words(duration: SignedDuration) -> String {
+    let printer = SpanPrinter::new().designator(Designator::Verbose).spacing(Spacing::BetweenUnitsAndDesignators);
+    printer.duration_to_string(&duration)
 }
 
 /// A part of a name that every PostgreSQL takes unquoted: `2026-11-21T03:00:00Z` → `20261121t030000z`, `Run 7` → `run_7`.
@@ -397,6 +412,21 @@ mod tests {
         assert_eq!(render("{{ params.odd | json }}", &scope()).unwrap(), r#""a\"; DROP TABLE x; --'""#);
         assert_eq!(identifier("2026-11-21T03:00:00Z"), "20261121t030000z");
         assert_eq!(identifier("Run 7"), "run_7");
+    }
+
+    #[test]
+    fn a_duration_is_words_for_people_and_iso_8601_for_machines_however_it_is_written() {
+        for (written, words, iso) in [
+            ("PT2H", "2 hours", "PT2H"),
+            ("2h", "2 hours", "PT2H"),
+            ("90m", "1 hour 30 minutes", "PT1H30M"),
+            ("1h 1s", "1 hour 1 second", "PT1H1S"),
+        ] {
+            let template = format!("{{{{ '{written}' | in_words }}}} {{{{ '{written}' | iso8601 | json }}}}");
+            assert_eq!(render(&template, &scope()).unwrap(), format!("{words} \"{iso}\""));
+        }
+        let error = render("{{ params.database | in_words }}", &scope()).unwrap_err();
+        assert!(format!("{error:?}").contains("`orders` is no duration"), "{error:?}");
     }
 
     #[test]

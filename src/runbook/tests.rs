@@ -83,7 +83,6 @@ fn restore_production_is_laid_out_flat_in_its_order() {
     restore.restore
     rename.agree
     rename.swap
-    rename.label
     loss
     reindex.catch-up
     reindex.compare
@@ -166,7 +165,7 @@ fn the_rest_of_a_run_on_paper_holds_the_real_names() {
     10. Swap: the restored database becomes orders (`rename.swap`)
 
     Connections are blocked and ended, both names change in one transaction, rights and settings of the database move along.
-    From here on users see the restored data.
+    From here on users see the restored data. Until when the old database is kept is written on it: whoever wants to drop it looks there first.
 
     Expected: 10s; **danger**, confirmed by typing `orders`.
 
@@ -192,6 +191,7 @@ fn the_rest_of_a_run_on_paper_holds_the_real_names() {
     Done when:
 
     - orders is there, and the old one is kept as orders_old_20261121_030000: `psql 'service=orders' -X -v ON_ERROR_STOP=1 -At -c "SELECT count(*) FROM pg_database WHERE datname IN ('orders', 'orders_old_20261121_030000')"` gives 2
+    - orders_old_20261121_030000 bears the day until which it is kept: `psql 'service=orders' -X -v ON_ERROR_STOP=1 -At -c "SELECT count(*) FROM pg_database WHERE datname = 'orders_old_20261121_030000' AND shobj_description(oid, 'pg_database') LIKE '%until%'"` gives 1
     - orders_20261121_030000 is nobody's name any more: `psql 'service=orders' -X -v ON_ERROR_STOP=1 -At -c "SELECT count(*) FROM pg_database WHERE datname = 'orders_20261121_030000'"` gives 0
     - the site reads from orders: `curl -sS -i https://shop.example/api/_status` gives 200, /status = ok and /database = orders, within 1m
 

@@ -255,6 +255,8 @@ impl Parser {
             }
             b'$' if !self.statement.ends_in_word() => {
                 self.began()?;
+                // A statement has begun, also one that is nothing else.
+                self.statement.push(b"'");
                 self.state = State::Tag(Vec::new());
             }
             b';' => self.end_statement(),
@@ -547,6 +549,15 @@ mod tests {
         let report = chunked(&text[..text.find("2\n").unwrap()], 16).unwrap_err();
         assert!(report.message.contains("within the rows of public.rooms, after 1"), "{report}");
         assert!(chunked("", 1).unwrap_err().message.contains("empty"));
+    }
+
+    // Found by fuzzing.
+    #[test]
+    fn a_closing_line_within_a_statement_closes_nothing_whatever_that_began_with() {
+        for begun in ["a", "'a'", "\"a\"", "$$a$$", "$", "$1", "-", "/"] {
+            let report = parse(&format!("SELECT 1;\n{begun}\n-- PostgreSQL database dump complete\n")).unwrap_err();
+            assert!(report.message.contains("without pg_dump's closing line"), "{begun}: {report}");
+        }
     }
 
     #[test]

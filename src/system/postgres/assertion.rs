@@ -1,6 +1,6 @@
-//! Statements that people hold to be true of a database, asked of it.
+//! What people hold to be true of a database, asked of it: of a restored dump (L6), and of a pulled copy before anybody sees it.
 
-use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::{Postgres, explain_sql};
 use crate::port::Context;
@@ -14,7 +14,7 @@ const ROWS: usize = 1000;
 pub struct Assertion {
     /// What it says, in a line.
     pub title: String,
-    /// One SELECT.
+    /// One query.
     pub query: String,
     /// What the first column of its only row must be, as text; `true` and `false` mean PostgreSQL's `t` and `f`. Without it, the query must give no row at all.
     pub equals: Option<String>,
@@ -26,24 +26,28 @@ impl Postgres {
     ///
     /// The words hold no text out of the database, only numbers and truth values: they are kept where anybody may read them.
     pub fn assert(&self, database: &str, assertion: &Assertion, cx: &Context) -> Result<Option<String>> {
-        let query = assertion.query.trim().trim_end_matches(';');
         let asked = cx.wait(async {
             let client = self.connect(database, cx).await?;
-            let declare = format!("BEGIN READ ONLY; DECLARE assertion NO SCROLL CURSOR FOR {query}");
-            client.batch_execute(&declare).await.map_err(|error| explain_sql(&error, database))?;
-            let fetched = client.simple_query(&format!("FETCH {ROWS} FROM assertion")).await;
-            let rows = fetched.map_err(|error| explain_sql(&error, database))?;
-            Ok(rows
-                .into_iter()
-                .filter_map(|message| match message {
-                    SimpleQueryMessage::Row(row) => Some(row.try_get(0).ok().flatten().map(str::to_owned)),
-                    _ => None,
-                })
-                .collect::<Vec<Option<String>>>())
+            client.batch_execute("BEGIN READ ONLY").await.map_err(|error| explain_sql(&error, database))?;
+            ask(&client, assertion).await
         });
-        let rows = asked.map_err(|report| report.under(format!("the assertion \"{}\" could not be asked", assertion.title)))?;
-        Ok(judge(&rows, assertion.equals.as_deref()))
+        asked.map_err(|report| report.under(format!("the assertion \"{}\" could not be asked", assertion.title)))
     }
+}
+
+/// The same on a connection that is within a transaction.
+pub(super) async fn ask(client: &Client, assertion: &Assertion) -> Result<Option<String>> {
+    let query = assertion.query.trim().trim_end_matches(';');
+    let explain = |error| explain_sql(&error, "");
+    client.batch_execute(&format!("DECLARE assertion NO SCROLL CURSOR FOR {query}")).await.map_err(explain)?;
+    let messages = client.simple_query(&format!("FETCH {ROWS} FROM assertion")).await.map_err(explain)?;
+    client.batch_execute("CLOSE assertion").await.map_err(explain)?;
+    let first = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => Some(row.try_get(0).ok().flatten().map(str::to_owned)),
+        _ => None,
+    };
+    let rows: Vec<Option<String>> = messages.iter().filter_map(first).collect();
+    Ok(judge(&rows, assertion.equals.as_deref()))
 }
 
 fn judge(rows: &[Option<String>], equals: Option<&str>) -> Option<String> {
@@ -52,7 +56,7 @@ fn judge(rows: &[Option<String>], equals: Option<&str>) -> Option<String> {
         (None, []) => None,
         (None, rows) => Some(format!("{} rows where there must be none", count(rows))),
         (Some(wanted), [Some(seen)]) if is(seen, wanted) => None,
-        (Some(wanted), [seen]) => Some(format!("{}, expected {wanted}", discreet(seen.as_deref()))),
+        (Some(wanted), [seen]) => Some(format!("{}, expected {wanted}", impersonal(seen.as_deref()))),
         (Some(wanted), rows) => Some(format!("{} rows, expected one with {wanted}", count(rows))),
     }
 }
@@ -63,7 +67,7 @@ fn is(seen: &str, wanted: &str) -> bool {
 }
 
 /// A value that says nothing of anybody, or only what kind of value it is.
-fn discreet(value: Option<&str>) -> String {
+fn impersonal(value: Option<&str>) -> String {
     match value {
         None => "NULL".into(),
         Some(word @ ("t" | "f" | "true" | "false")) => word.into(),
@@ -94,6 +98,6 @@ mod tests {
     fn no_text_of_the_database_is_told() {
         let told = judge(&[Some("ada@example.org".into())], Some("nobody")).unwrap();
         assert_eq!(told, "another text, of 15 characters, expected nobody");
-        assert!(!discreet(Some("+49 170 1234567")).contains("170"));
+        assert!(!impersonal(Some("+49 170 1234567")).contains("170"));
     }
 }

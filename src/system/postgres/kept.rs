@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(read("lifeboat: kept {"), Some((None, None)), "ours, and no date");
         let by_a_pull = super::super::pulled::kept("orders", "nightly", mark.since, Some("2026-11-27T03:00:00Z".parse().unwrap()));
         assert_eq!(read(&by_a_pull), Some((Some(mark.until), None)));
-        // What the shipped runbook writes.
+        // What the shipped runbook wrote, before the swap did it.
         let day = "2026-11-28".parse().unwrap();
         assert_eq!(read("lifeboat: kept until 2026-11-28, replaced in service-rename-20261121"), Some((Some(day), None)));
         for other in ["", "The shop", "lifeboat: restored from x at y", "lifeboat: being restored"] {

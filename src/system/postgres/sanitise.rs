@@ -30,11 +30,11 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 use tokio_postgres::Client;
 
-pub use assertion::Assertion;
 pub use rewrite::Rewrite;
 pub use scan::{Finding, Scan, Scanned};
 pub use script::Script;
 
+use super::assertion::Assertion;
 use super::clients::Clients;
 use super::{Postgres, explain_sql, is_superuser};
 use crate::port::Context;
@@ -76,8 +76,8 @@ impl Recipe {
             add(&[table, from, to]);
             add(&columns.iter().map(String::as_str).collect::<Vec<_>>());
         }
-        for Assertion { title, query } in &self.assert {
-            add(&[title, query]);
+        for Assertion { title, query, equals } in &self.assert {
+            add(&std::iter::once(title).chain([query]).chain(equals).map(String::as_str).collect::<Vec<_>>());
         }
         if let Some(scan) = &self.scan {
             add(&scan.patterns.iter().flat_map(|pattern| [pattern.name.as_str(), pattern.as_str()]).collect::<Vec<_>>());

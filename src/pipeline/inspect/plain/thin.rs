@@ -52,12 +52,18 @@ impl Parser {
 pub fn statements(mut text: &[u8]) -> Result<Vec<String>> {
     let mut parser = Parser { line_start: true, ..Parser::of_globals() };
     let (mut found, mut held) = (Vec::new(), Vec::new());
+    // What may begin a comment, or be the first of a statement.
+    let mut undecided: &[u8] = &[];
     while !text.is_empty() {
         let (taken, rest) = text.split_at(parser.step(text)?);
         let begun = parser.begun();
+        if begun && held.is_empty() {
+            held.extend_from_slice(undecided);
+        }
         if begun || !held.is_empty() {
             held.extend_from_slice(taken);
         }
+        undecided = if matches!(parser.state, State::Dash | State::Slash) { taken } else { &[] };
         if !begun && !held.is_empty() {
             found.push(String::from_utf8_lossy(&std::mem::take(&mut held)).into_owned());
         }

@@ -1,10 +1,11 @@
-//! Assertions: queries that must give no row on the sanitised database. What they give is shown masked.
+//! Assertions on the sanitised database. The rows of those that must give none are shown masked.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::pattern::{discreet, mask};
 use crate::report::{Report, Result};
+use crate::system::postgres::assertion::{Assertion, ask};
 use crate::system::postgres::explain_sql;
 
 /// How many offending rows are shown.
@@ -13,28 +14,23 @@ const SHOWN: u32 = 3;
 /// Longest line for a row that is shown.
 const LINE: usize = 200;
 
-/// What must hold of a sanitised database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assertion {
-    /// What it says, in a line.
-    pub title: String,
-    /// One query; each row it gives is one that offends.
-    pub query: String,
-}
-
 /// Asks all of them, on a connection to the staged database, in one transaction that cannot write. Every one that does not hold is told.
 pub(super) async fn hold(client: &Client, assertions: &[Assertion]) -> Result<()> {
     let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
     client.batch_execute(begin).await.map_err(|error| explain_sql(&error, ""))?;
     let mut broken: Vec<String> = Vec::new();
     for assertion in assertions {
-        let (count, rows) = offending(client, assertion).await.map_err(|error| {
+        let told = match assertion.equals {
+            None => offending(client, &assertion.query).await,
+            Some(_) => ask(client, assertion).await.map(|why| why.into_iter().collect()),
+        };
+        let told = told.map_err(|error| {
             let error = Report { message: discreet(&error.message), causes: Vec::new(), ..error };
             error.under(format!("the assertion \"{}\" could not be asked", assertion.title))
         })?;
-        if count > 0 {
-            broken.push(format!("{}: {count} rows", assertion.title));
-            broken.extend(rows);
+        if let Some((why, rows)) = told.split_first() {
+            broken.push(format!("{}: {why}", assertion.title));
+            broken.extend_from_slice(rows);
         }
     }
     client.batch_execute("COMMIT").await.map_err(|error| explain_sql(&error, ""))?;
@@ -46,14 +42,14 @@ pub(super) async fn hold(client: &Client, assertions: &[Assertion]) -> Result<()
     Err(broken.into_iter().fold(report, Report::cause).hint("put the files of `transform` right, then pull again"))
 }
 
-/// How many rows, and the first of them, masked.
-async fn offending(client: &Client, assertion: &Assertion) -> Result<(i64, Vec<String>)> {
+/// How many rows, then the first of them, masked; nothing where there is none.
+async fn offending(client: &Client, query: &str) -> Result<Vec<String>> {
     let explain = |error| explain_sql(&error, "");
-    let query = assertion.query.trim().trim_end_matches(';');
+    let query = query.trim().trim_end_matches(';');
     // On lines of their own: a query may end in a comment.
-    let count = client.query_one(&format!("SELECT count(*) FROM (\n{query}\n) AS offending"), &[]).await.map_err(explain)?.get(0);
+    let count: i64 = client.query_one(&format!("SELECT count(*) FROM (\n{query}\n) AS offending"), &[]).await.map_err(explain)?.get(0);
     if count == 0 {
-        return Ok((0, Vec::new()));
+        return Ok(Vec::new());
     }
     let columns = client.prepare(&format!("SELECT * FROM (\n{query}\n) AS offending")).await.map_err(explain)?;
     let is_number: Vec<bool> =
@@ -73,5 +69,5 @@ async fn offending(client: &Client, assertion: &Assertion) -> Result<(i64, Vec<S
         let text = (0..names.len().min(row.len())).map(cell).collect::<Vec<_>>().join(", ");
         format!("  {}", text.chars().filter(|c| !c.is_control()).take(LINE).collect::<String>())
     };
-    Ok((count, rows.map(line).collect()))
+    Ok(std::iter::once(format!("{count} rows")).chain(rows.map(line)).collect())
 }
