@@ -2,19 +2,21 @@
 //!
 //! The targets of cargo-fuzz (`fuzz/`) call these with what nobody has thought of, the suite (`tests/fuzz.rs`) with seeded mutations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
+use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
 use lifeboat::pipeline::catalogue::{Listing, Selector, disproven};
 use lifeboat::pipeline::chosen::Chosen;
 use lifeboat::pipeline::inspect::custom::{self, Entry};
 use lifeboat::pipeline::inspect::outline::{Column, Outline, Rows, Wish, harmless, masked};
-use lifeboat::pipeline::inspect::plain::thin::statements;
+use lifeboat::pipeline::inspect::plain::{self, thin::statements};
 use lifeboat::pipeline::inspect::{Contents, Inspector};
 use lifeboat::pipeline::manifest::{Dump, Format, Level, Manifest, Proof, TableCount};
 use lifeboat::pipeline::retention::{Policy, decide};
 use lifeboat::pipeline::roles;
+use lifeboat::port;
 use lifeboat::report::{Kind, Report, Result};
 
 /// What claims to be a dump is whole, or refused; the same in one piece and in pieces of `size`, whoever looks on; and what is left of it when
@@ -29,11 +31,13 @@ pub fn dump(format: Format, bytes: &[u8], size: usize) -> Option<Contents> {
             is_discreet(&report);
             // Whatever it says, leaving out parts of it ends.
             thinned(format, bytes, &BTreeMap::new(), &[], size).ok();
+            parted(format, bytes, size).ok();
             None
         }
         Ok(contents) => {
             choosing_all_changes_nothing(format, bytes, &contents, size);
             choosing_some_leaves_those(format, bytes, &contents, size);
+            the_rows_that_go_elsewhere_are_all_there_are(format, bytes, &contents, size);
             Some(contents)
         }
     }
@@ -90,12 +94,61 @@ fn thinned(
     let left_out = chosen.left_out();
     let pieces = Box::new(Pieces(io::Cursor::new(bytes.to_vec()), size.max(1)));
     let mut stream = match format {
-        Format::Custom => chosen.archive(&entries(bytes), pieces).stream,
-        _ => chosen.plain(pieces),
+        Format::Custom => custom::thin::thinned(pieces, chosen.archive(&entries(bytes)).unwanted, None),
+        _ => plain::thin::thinned(pieces, Some(chosen), None),
     };
     let mut out = Vec::new();
     stream.read_to_end(&mut out)?;
     Ok((out, left_out.words().len()))
+}
+
+/// Rows that went elsewhere, by their COPY.
+#[derive(Clone, Default)]
+struct Elsewhere(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
+
+impl port::Rows for Elsewhere {
+    fn mark(&mut self) -> String {
+        "SELECT 'here';\n".into()
+    }
+
+    fn begin(&mut self, copy: &str) -> Result<()> {
+        self.0.lock().unwrap().push((copy.into(), Vec::new()));
+        Ok(())
+    }
+
+    fn rows(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.lock().unwrap().last_mut().unwrap().1.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        assert!(self.0.lock().unwrap().last().unwrap().1.ends_with(b"\\.\n"), "rows without an end");
+        Ok(())
+    }
+}
+
+/// What stays of a dump whose rows go elsewhere, and what went.
+fn parted(format: Format, bytes: &[u8], size: usize) -> io::Result<(Vec<u8>, Vec<(String, Vec<u8>)>)> {
+    let pieces = Box::new(Pieces(io::Cursor::new(bytes.to_vec()), size.max(1)));
+    let (went, mut stays) = (Elsewhere::default(), Vec::new());
+    let rows: Option<Box<dyn port::Rows>> = Some(Box::new(went.clone()));
+    let mut stream = match format {
+        Format::Custom => custom::thin::thinned(pieces, BTreeSet::new(), rows),
+        _ => plain::thin::thinned(pieces, None, rows),
+    };
+    stream.read_to_end(&mut stays)?;
+    let went = went.0.lock().unwrap().clone();
+    Ok((stays, went))
+}
+
+fn the_rows_that_go_elsewhere_are_all_there_are(format: Format, bytes: &[u8], contents: &Contents, size: usize) {
+    let found = parted(format, bytes, size).unwrap();
+    assert!(found == parted(format, bytes, bytes.len()).unwrap(), "in pieces of {size} other rows go");
+    let (stays, went) = found;
+    let lines: u64 = went.iter().map(|(_, rows)| rows.iter().filter(|byte| **byte == b'\n').count() as u64 - 1).sum();
+    assert_eq!((went.len(), lines), (contents.tables.len(), contents.tables.values().map(|count| count.rows).sum()));
+    let all: usize = went.iter().map(|(_, rows)| rows.len()).sum();
+    assert!(stays.len() <= bytes.len() - all + went.len() * "SELECT 'here';\n".len());
 }
 
 fn entries(archive: &[u8]) -> Vec<Entry> {

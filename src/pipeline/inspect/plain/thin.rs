@@ -1,5 +1,5 @@
 //! A plain dump without the rows of some tables, and without what cannot hold then, or with all rows gone elsewhere; byte by byte the same
-//! otherwise, but for the commands for psql that pg_dump writes (`\restrict`): who restores brings its own.
+//! otherwise. Where rows go elsewhere, so do the commands for psql that pg_dump writes (`\restrict`): who restores brings its own.
 
 use super::super::thinned::{self, Thin};
 use super::{Parser, State};
@@ -99,7 +99,7 @@ impl Thin for ByTable {
                 Some(rows) if in_rows && self.way == Way::Elsewhere => rows.rows(taken)?,
                 _ => {}
             }
-            if !in_command && !matches!(self.parser.state, State::Meta(_)) {
+            if self.rows.is_none() || !(in_command || matches!(self.parser.state, State::Meta(_))) {
                 self.took(taken)?;
             }
             rest = left;
