@@ -102,9 +102,12 @@ fn thinned(
     Ok((out, left_out.words().len()))
 }
 
-/// Rows that went elsewhere, by their COPY.
+/// A COPY and its rows.
+type Copied = (String, Vec<u8>);
+
+/// Rows that went elsewhere.
 #[derive(Clone, Default)]
-struct Elsewhere(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
+struct Elsewhere(Arc<Mutex<Vec<Copied>>>);
 
 impl port::Rows for Elsewhere {
     fn mark(&mut self) -> String {
@@ -128,7 +131,7 @@ impl port::Rows for Elsewhere {
 }
 
 /// What stays of a dump whose rows go elsewhere, and what went.
-fn parted(format: Format, bytes: &[u8], size: usize) -> io::Result<(Vec<u8>, Vec<(String, Vec<u8>)>)> {
+fn parted(format: Format, bytes: &[u8], size: usize) -> io::Result<(Vec<u8>, Vec<Copied>)> {
     let pieces = Box::new(Pieces(io::Cursor::new(bytes.to_vec()), size.max(1)));
     let (went, mut stays) = (Elsewhere::default(), Vec::new());
     let rows: Option<Box<dyn port::Rows>> = Some(Box::new(went.clone()));
@@ -145,7 +148,7 @@ fn the_rows_that_go_elsewhere_are_all_there_are(format: Format, bytes: &[u8], co
     let found = parted(format, bytes, size).unwrap();
     assert!(found == parted(format, bytes, bytes.len()).unwrap(), "in pieces of {size} other rows go");
     let (stays, went) = found;
-    let lines: u64 = went.iter().map(|(_, rows)| rows.iter().filter(|byte| **byte == b'\n').count() as u64 - 1).sum();
+    let lines: u64 = went.iter().map(|(_, rows)| rows.split(|byte| *byte == b'\n').count() as u64 - 2).sum();
     assert_eq!((went.len(), lines), (contents.tables.len(), contents.tables.values().map(|count| count.rows).sum()));
     let all: usize = went.iter().map(|(_, rows)| rows.len()).sum();
     assert!(stays.len() <= bytes.len() - all + went.len() * "SELECT 'here';\n".len());
