@@ -151,7 +151,7 @@ pub fn check(check: &Check) -> String {
 pub fn question(probe: &Probe) -> String {
     match probe {
         Probe::Http { request, .. } => curl(request).join(" "),
-        Probe::Sql { system, database, query, .. } => sql(system, database.as_deref(), query, "-At ").join(" "),
+        Probe::Sql { system, database, query, .. } => sql(system, database.as_deref(), &in_a_line(query), "-At ").join(" "),
         Probe::Command { argv, .. } => shell_words::join(argv),
         Probe::Restored { dump, database, tables, .. } if !tables.is_empty() => {
             format!("rows of {} in {database} as in the manifest of {dump}, the other tables empty", tables.join(", "))
@@ -164,11 +164,18 @@ pub fn question(probe: &Probe) -> String {
     }
 }
 
+/// A query in one line: comments go, since they would take the rest along.
+fn in_a_line(query: &str) -> String {
+    let comment = |line: &str| line.match_indices("--").map(|(at, _)| at).find(|at| line[..*at].matches('\'').count() % 2 == 0);
+    let lines = query.lines().map(|line| comment(line).map_or(line, |at| &line[..at]));
+    lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
+}
+
 /// The title of a check that has none.
 pub fn probe(probe: &Probe) -> String {
     let what = match probe {
         Probe::Http { request, .. } => format!("{} {}", request.method, request.url),
-        Probe::Sql { query, .. } => query.split_whitespace().collect::<Vec<_>>().join(" "),
+        Probe::Sql { query, .. } => in_a_line(query),
         Probe::Command { argv, .. } => shell_words::join(argv),
         Probe::Restored { dump, database, tables, .. } if !tables.is_empty() => {
             return format!("{database} holds {} of {dump}", tables.join(", "));
@@ -248,4 +255,19 @@ pub fn duration(duration: SignedDuration) -> String {
     let parts = [(seconds / 3600, "h"), (seconds % 3600 / 60, "m"), (seconds % 60, "s")];
     let words: Vec<String> = parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
     if words.is_empty() { format!("{}ms", duration.as_millis()) } else { words.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_asked_in_one_line_that_can_be_typed() {
+        let query = "SELECT count(*) -- all of them\n  FROM orders\n  WHERE note <> 'a--b'";
+        let probe = Probe::Sql { system: "orders".into(), database: None, query: query.into(), equals: "3".into() };
+        assert_eq!(
+            question(&probe),
+            r#"psql 'service=orders' -X -v ON_ERROR_STOP=1 -At -c "SELECT count(*) FROM orders WHERE note <> 'a--b'""#
+        );
+    }
 }
