@@ -166,7 +166,7 @@ pub fn question(probe: &Probe) -> String {
 
 /// A query in one line: comments go, since they would take the rest along.
 fn in_a_line(query: &str) -> String {
-    let comment = |line: &str| line.match_indices("--").map(|(at, _)| at).find(|at| line[..*at].matches('\'').count() % 2 == 0);
+    let comment = |line: &str| line.match_indices("--").map(|(at, _)| at).find(|at| line[..*at].matches('\'').count().is_multiple_of(2));
     let lines = query.lines().map(|line| comment(line).map_or(line, |at| &line[..at]));
     lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
 }
