@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::statvfs;
 
 use super::cluster::{Cluster, ClusterOptions, find_among};
-use super::{Postgres, Settings, Tls};
+use super::{Postgres, Settings, Tls, nonce};
 use crate::port::Context;
 use crate::report::{Explain, Report, Result};
 use crate::system::place::{self, Place};
@@ -65,7 +65,7 @@ impl Throwaway {
         check_room(wanted.parent, wanted.load)?;
         let place = Place::new(wanted.parent, PREFIX, false)?;
         let ours = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let password = password()?;
+        let password = nonce()?;
         let options = ClusterOptions {
             dir: place.path().join("pg"),
             bin: Some(server),
@@ -147,12 +147,6 @@ fn check_room(parent: &Path, load: u64) -> Result<()> {
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     Err(Report::failed(format!("restoring it may take {} MiB in {}, where {} are free", mib(needed), parent.display(), mib(free)))
         .hint("say where there is more: [proof] path = \"/somewhere/larger\", or TMPDIR"))
-}
-
-fn password() -> Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Report::failed("no random bytes").cause(error.to_string()))?;
-    Ok(hex::encode(bytes))
 }
 
 #[cfg(test)]
