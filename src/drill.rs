@@ -15,12 +15,3 @@ pub mod site;
 pub use boxed::{BoxOptions, ROWS, TheBox};
 pub use disaster::{Loss, Scenario, Truth};
 pub use place::is_box;
-
-use crate::report::{Report, Result};
-
-/// Random bytes as hexadecimal digits; two for each byte. For passwords and passphrases of what is thrown away.
-fn random_word(bytes: usize) -> Result<String> {
-    let mut word = vec![0; bytes];
-    getrandom::fill(&mut word).map_err(|error| Report::failed("the system gives no random numbers").cause(error.to_string()))?;
-    Ok(hex::encode(word))
-}

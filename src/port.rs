@@ -4,6 +4,7 @@
 //! A stream keeps one promise: it returns `Ok(0)` only when everything behind it ended well. Whoever cannot promise that returns an error.
 
 pub mod access;
+mod nonce;
 pub mod table_hash;
 
 use std::io::Read;
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::report::{Report, Result};
+
+pub use nonce::nonce;
 
 /// Bytes on their way. `Ok(0)` is a promise, see the module.
 pub type Stream = Box<dyn Read + Send>;
@@ -46,7 +49,7 @@ pub trait Rows: Send {
     /// A COPY begins: its statement, without the semicolon. Waits for the last mark, where one was put.
     fn begin(&mut self, copy: &str) -> Result<()>;
 
-    /// The next bytes of its rows, cut anywhere: COPY's text format, its end marker included.
+    /// The next bytes of its rows, cut anywhere: COPY's text format, its end marker included, and the two empty lines that follow it in an archive.
     fn rows(&mut self, bytes: &[u8]) -> Result<()>;
 
     /// It is over. Its rows are there when this returns.

@@ -29,7 +29,7 @@ pub use state::{State, Status};
 
 pub use crate::port::who;
 
-use crate::port::Context;
+use crate::port::{Context, nonce};
 use crate::report::{Explain, Report, Result};
 use crate::runbook::plan::Plan;
 use hands::Hands;
@@ -197,8 +197,6 @@ fn read_plan(directory: &Path) -> Result<(Plan, String)> {
 
 /// A run's id: when, what, and four hex digits so that two of one second differ.
 pub fn new_id(runbook: &str, now: Timestamp) -> Result<String> {
-    let mut salt = [0; 2];
-    getrandom::fill(&mut salt).map_err(|error| Report::failed("the system gives no random numbers").cause(error.to_string()))?;
     let time = now.to_zoned(TimeZone::UTC).strftime("%Y%m%d-%H%M%S").to_string();
-    Ok(format!("{time}-{runbook}-{}", hex::encode(salt)))
+    Ok(format!("{time}-{runbook}-{}", nonce(2)?))
 }

@@ -10,10 +10,9 @@ use super::bucket::Bucket;
 use super::disaster::{self, Loss, Scenario, Truth};
 use super::keys::{self, Keys};
 use super::place;
-use super::random_word;
 use super::sample::{APP, ORDERS, Sample};
 use super::site::{Site, SiteSettings};
-use crate::port::Context;
+use crate::port::{Context, nonce};
 use crate::report::{Report, Result};
 use crate::system::place::Place;
 use crate::system::postgres::cluster::{Cluster, ClusterOptions};
@@ -69,7 +68,7 @@ impl TheBox {
         cx.log.say("box", &format!("the box is {}", place.path().display()));
         let making = Making { root: place.path(), began, cx };
         let sample = Sample { rows: options.rows, seed: 1912, until: Timestamp::now() };
-        let secrets = Secrets { owner: random_word(16)?, app: random_word(16)? };
+        let secrets = Secrets { owner: nonce(16)?, app: nonce(16)? };
         // The key is one core's work and depends on nothing; nobody waits for it once something else has failed.
         let bits = options.key_bits;
         let key = Context { cancel: cx.cancel.child_token(), ..cx.clone() };

@@ -36,7 +36,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use self::fault::Fault;
 use self::fault::Faults;
 use self::shelf::{Entry, Shelf};
-use crate::port::Context;
+use crate::port::{Context, nonce};
 use crate::report::{Explain, Kind, Report, Result};
 use crate::store::s3::{Conditional, Credentials, Settings};
 
@@ -170,8 +170,7 @@ impl Keys {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Err(_) => {}
         }
-        let random = |bytes: &mut [u8]| getrandom::fill(bytes).map(|()| hex::encode_upper(&*bytes)).map_err(io::Error::other);
-        let keys = Keys { access_key_id: format!("BOX{}", random(&mut [0; 8])?), secret_access_key: random(&mut [0; 20])? };
+        let keys = Keys { access_key_id: format!("BOX{}", nonce(8)?.to_ascii_uppercase()), secret_access_key: nonce(20)? };
         let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(&serde_json::to_vec(&keys)?)?;
         file.sync_all()?;

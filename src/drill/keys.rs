@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, test_kill_process_group};
 use tempfile::TempDir;
 
-use super::random_word;
-use crate::port::{Context, Log};
+use crate::port::{Context, Log, nonce};
 use crate::process::{Program, Running};
 use crate::report::{Explain, Report, Result};
 
@@ -39,7 +38,7 @@ impl Keys {
         fs::create_dir_all(dir).explain(|| format!("creating {}", dir.display()))?;
         fs::set_permissions(dir, Permissions::from_mode(0o700)).explain(|| format!("closing {}", dir.display()))?;
         let ring = Ring::open(dir, cx)?;
-        let passphrase = random_word(24)?;
+        let passphrase = nonce(24)?;
         let fingerprint = ring.generate(&passphrase, bits, cx)?;
         let public = ring.gpg(["--armor", "--export", &fingerprint]).run(cx)?;
         let armoured = ring.gpg(["--armor", "--passphrase-fd", "0", "--export-secret-keys", &fingerprint]);

@@ -16,7 +16,7 @@ use super::openpgp::{Encrypt, PublicKeys};
 use super::packer;
 use super::seam::{Failures, Gate, Leash, Measured, Tap};
 use crate::port::access::Access;
-use crate::port::{Context, Filter, Source, Store, Stream};
+use crate::port::{Context, Filter, Source, Store, Stream, nonce};
 use crate::report::{Explain, Kind, Report, Result};
 
 /// How long taking back an unpublished object may last. Its own time: it must also work when the work was cancelled.
@@ -222,7 +222,5 @@ fn take_back(report: Report, object: &str, manifest: &str, store: &dyn Store, cx
 
 /// 16 hex digits that nothing else has.
 pub fn new_id() -> Result<String> {
-    let mut id = [0; 8];
-    getrandom::fill(&mut id).map_err(|error| Report::failed("no random bytes").cause(error.to_string()))?;
-    Ok(hex::encode(id))
+    nonce(8)
 }

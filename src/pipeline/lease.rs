@@ -46,7 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::local::HostLock;
 use self::record::{Epoch, Ledger, Place, Record, Standing, State};
-use crate::port::{Context, Store};
+use crate::port::{Context, Store, nonce};
 use crate::report::{Explain, Kind, Report, Result};
 
 /// How often a lost race for the next epoch is tried again.
@@ -139,7 +139,7 @@ impl Claim<'_> {
             acquired: now,
             written: now,
             length_seconds: self.length.as_secs().max(1),
-            token: record::token()?,
+            token: nonce(16)?,
             reason: None,
         })
     }

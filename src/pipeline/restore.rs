@@ -2,6 +2,7 @@
 //!
 //! Decrypted bytes come out before anything is proven (trap 7), so they may only go where an error at the end can still undo everything.
 
+use super::ahead::ahead;
 use super::inspect::{Seen, inspected};
 use super::manifest::{Digest, Manifest};
 use super::openpgp::{Decrypt, SecretKey};
@@ -48,7 +49,8 @@ pub(super) fn open_watched(manifest: &Manifest, store: &dyn Store, key: &SecretK
     let (tap, _) = Tap::count(Box::new(Decrypt::with(key)).wrap(object, &inside)?, opened);
     let packed = failures.watch("openpgp", Box::new(tap));
 
-    let (tap, plain) = Tap::hash(unpacker.wrap(packed, &inside)?, unpacked);
+    // Unpacked in a thread of its own: hashing and looking at what comes out takes as long.
+    let (tap, plain) = Tap::hash(ahead(unpacker.wrap(packed, &inside)?)?, unpacked);
     let dump = failures.watch(unpacking, Box::new(tap));
 
     let (dump, seen) = if inspect {

@@ -60,12 +60,17 @@ impl TableHasher {
         }
         let mut at = 0;
         for end in memchr_iter(b'\n', bytes) {
-            self.add(XxHash3_128::oneshot(&bytes[at..end]));
+            self.row(&bytes[at..end]);
             at = end + 1;
         }
         if at < bytes.len() {
             self.open.insert(Box::default()).write(&bytes[at..]);
         }
+    }
+
+    /// The next row, without its newline, where nothing came after the last newline.
+    pub fn row(&mut self, row: &[u8]) {
+        self.add(XxHash3_128::oneshot(row));
     }
 
     /// What came after the last newline was no row.

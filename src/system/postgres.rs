@@ -258,10 +258,3 @@ fn tls() -> Result<tokio_postgres_rustls::MakeRustlsConnect> {
         problems.iter().fold(none, |report, problem| report.cause(problem.to_string())).hint("apt install ca-certificates")
     })
 }
-
-/// What nobody can guess, and every program takes for a word.
-fn nonce() -> Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Report::failed("no random bytes").cause(error.to_string()))?;
-    Ok(hex::encode(bytes))
-}

@@ -16,6 +16,7 @@ use super::publish::{complete, number, publish};
 use super::receive::{Claim, block, receive};
 use super::shelf::{About, Drawer, Entry, Part as StoredPart, Shelf, Upload};
 use super::sum::{Algorithm, given, say};
+use crate::port::nonce;
 
 /// The most AWS lists at once.
 const PAGE: i32 = 1000;
@@ -242,9 +243,7 @@ impl S3 for Service {
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = request.input;
         let drawer = self.shelf.bucket(&input.bucket)?;
-        let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|error| S3Error::internal_error(std::io::Error::other(error)))?;
-        let id = hex::encode(id);
+        let id = nonce(16).map_err(S3Error::internal_error)?;
         let upload = Upload {
             key: input.key.clone(),
             begun: SystemTime::now(),

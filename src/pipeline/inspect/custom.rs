@@ -18,6 +18,9 @@ const ENTRY_LIMIT: usize = 64 << 20;
 /// Entries whose SQL is kept: it says which tables hang together.
 const DEFINED: [&[u8]; 2] = [b"FK CONSTRAINT", b"TABLE ATTACH"];
 
+/// What pg_dump writes behind the end marker of rows.
+const EMPTY_LINES: usize = 2;
+
 /// Newest archive versions known, all 1.x.
 const VERSIONS: std::ops::RangeInclusive<u8> = 14..=16;
 
@@ -43,8 +46,8 @@ pub struct Parser {
     entries: Option<Vec<Entry>>,
     /// Whose block of data it is in, or was in last.
     block: i64,
-    /// The statements of COPY are kept.
-    keeps_copies: bool,
+    /// It only parts what was inspected before: the statements of COPY are kept, and rows are not looked at.
+    parts: bool,
 }
 
 /// An entry of the table of contents, as far as a restore must tell one from another.
@@ -92,7 +95,7 @@ enum Stage {
 enum Filling {
     Table(Box<Table>),
     LargeObject,
-    /// Something else that is loaded without being counted.
+    /// Something that is loaded without being counted.
     Other,
 }
 
@@ -100,7 +103,8 @@ enum Filling {
 struct Table {
     name: String,
     rows: Rows,
-    ended: bool,
+    /// How many bytes came after the end marker, once it has.
+    after: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -268,7 +272,7 @@ impl Parser {
             }
             let table = copied.map(|copied| copied.table);
             // Few want to know the columns.
-            let copy = copy.filter(|_| W::READS || self.keeps_copies).unwrap_or_default().to_vec();
+            let copy = copy.filter(|_| W::READS || self.parts).unwrap_or_default().to_vec();
             if id <= 0 || self.announced.insert(id, Announced { what, table, copy, seen: false }).is_some() {
                 return Err(wrong("two entries of its table of contents have the same number").into());
             }
@@ -282,7 +286,13 @@ impl Parser {
 
     fn data<W: Witness>(&mut self, mut bytes: &[u8], witness: &mut W) -> Result<()> {
         while !bytes.is_empty() {
-            let used = self.step(bytes, witness)?;
+            let used = match &mut self.stage {
+                Stage::Piece(Filling::Table(table), left) => match pieces(table, left, self.shape, bytes, witness)? {
+                    0 => self.step(bytes, witness)?,
+                    used => used,
+                },
+                _ => self.step(bytes, witness)?,
+            };
             bytes = &bytes[used..];
         }
         Ok(())
@@ -297,9 +307,11 @@ impl Parser {
             }
             Stage::Piece(mut filling, left) => {
                 let piece = &bytes[..left.min(bytes.len())];
-                filling.feed(piece)?;
-                if W::READS && matches!(filling, Filling::Table(_)) {
-                    witness.rows(piece);
+                if let Filling::Table(table) = &mut filling {
+                    table.feed(piece)?;
+                    if W::READS {
+                        witness.rows(piece);
+                    }
                 }
                 self.stage = if piece.len() == left { Stage::Length(filling) } else { Stage::Piece(filling, left - piece.len()) };
                 Ok(piece.len())
@@ -324,7 +336,7 @@ impl Parser {
             Stage::Length(filling) if number == 0 => match filling {
                 Filling::Table(table) => {
                     let name = show(&table.name);
-                    if !table.ended {
+                    if table.after.is_none() {
                         return Err(Report::refused(format!("the archive is damaged: the rows of {name} have no end")));
                     }
                     witness.end_of_rows();
@@ -358,8 +370,8 @@ impl Parser {
         match kind {
             BLK_BLOBS => Ok(Stage::Object),
             BLK_DATA => Ok(Stage::Length(match entry.table.clone() {
-                Some(name) => Filling::Table(Box::new(Table { name, rows: Rows::new(), ended: false })),
-                None => Filling::Other,
+                Some(name) if !self.parts => Filling::Table(Box::new(Table { name, rows: Rows::new(), after: None })),
+                _ => Filling::Other,
             })),
             other => Err(wrong(&format!("a block of data has the unknown type {other}"))),
         }
@@ -386,21 +398,39 @@ impl Parser {
     }
 }
 
-impl Filling {
+impl Table {
     fn feed(&mut self, piece: &[u8]) -> Result<()> {
-        let Filling::Table(table) = self else { return Ok(()) };
-        let mut after = piece;
-        if !table.ended {
-            let Some(used) = table.rows.feed(piece) else { return Ok(()) };
-            table.ended = true;
-            after = &piece[used..];
-        }
-        // pg_dump ends the rows with the end marker and two empty lines.
-        if after.iter().all(|byte| *byte == b'\n') {
+        let (before, after) = match self.after {
+            Some(before) => (before, piece),
+            None => match self.rows.feed(piece) {
+                Some(used) => (0, &piece[used..]),
+                None => return Ok(()),
+            },
+        };
+        self.after = Some(before + after.len());
+        if self.after <= Some(EMPTY_LINES) && after.iter().all(|byte| *byte == b'\n') {
             return Ok(());
         }
-        Err(Report::refused(format!("the archive is damaged: something follows the rows of {}", show(&table.name))))
+        Err(Report::refused(format!("the archive is damaged: something follows the rows of {}", show(&self.name))))
     }
+}
+
+/// Pieces of a table's rows, for as long as each is followed by the length of the next: pg_dump makes a piece of every row, and this is where the
+/// time goes. How many bytes that were; what is `left` of the piece they end before.
+fn pieces<W: Witness>(table: &mut Table, left: &mut usize, shape: Shape, bytes: &[u8], witness: &mut W) -> Result<usize> {
+    let mut used = 0;
+    while let Some((piece, rest)) = bytes[used..].split_at_checked(*left)
+        && let Some((length, _)) = rest.split_at_checked(1 + shape.int)
+        && let Ok(next @ 1..) = usize::try_from(decode(length))
+    {
+        table.feed(piece)?;
+        if W::READS {
+            witness.rows(piece);
+        }
+        used += piece.len() + length.len();
+        *left = next;
+    }
+    Ok(used)
 }
 
 /// A statement without its semicolon.
@@ -634,6 +664,7 @@ mod tests {
         assert!(parse(&begin(&["1\n", "\\.\n\n\n"], 3), 7).is_ok());
         assert!(parse(&begin(&["1\n"], 3), 7).unwrap_err().message.contains("have no end"));
         assert!(parse(&begin(&["1\n", "\\.\n\n\n", "2\n"], 3), 7).unwrap_err().message.contains("follows the rows"));
+        assert!(parse(&begin(&["1\n", "\\.\n\n\n", "\n"], 3), 7).unwrap_err().message.contains("follows the rows"));
         assert!(parse(&begin(&["1\n", "\\.\n\n\n"], 9), 7).unwrap_err().message.contains("belongs to no entry"));
         assert!(parse(&archive.bytes, 7).unwrap_err().message.contains("1 of the 1 blocks"));
     }

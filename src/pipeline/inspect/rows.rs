@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::{memchr, memmem};
 
 use crate::pipeline::manifest::TableCount;
 use crate::port::table_hash::TableHasher;
@@ -30,6 +30,15 @@ impl Rows {
 
     /// The next bytes. Gives how many belong to the data when its end is among them, `None` when it is not.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
+        // One whole row, as an archive brings them, and not the end.
+        if let (1, Some((b'\n', row))) = (self.matched, bytes.split_last())
+            && !row.starts_with(b"\\.")
+            && memchr(b'\n', row).is_none()
+        {
+            self.hasher.row(row);
+            self.bytes += bytes.len() as u64;
+            return None;
+        }
         if self.matched > 1 || (self.matched == 1 && bytes.first() == Some(&b'\\')) {
             let rest = &END[self.matched..];
             let common = rest.iter().zip(bytes).take_while(|(a, b)| a == b).count();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::port::{Context, Object, Store};
+use crate::port::{Context, Object, Store, nonce};
 use crate::report::{Explain, Kind, Report, Result};
 
 /// Below it lies every lease of a store.
@@ -279,7 +279,7 @@ pub fn write(store: &dyn Store, place: &Place, number: u64, record: &Record, cx:
 
 /// What time it is for the store: it says so of an object that is stored now.
 pub fn store_time(store: &dyn Store, place: &Place, cx: &Context) -> Result<Timestamp> {
-    let key = format!("{}{CLOCK}{}", place.prefix, token()?);
+    let key = format!("{}{CLOCK}{}", place.prefix, nonce(16)?);
     let asked =
         store.put(&key, Box::new(Cursor::new(b"what time is it?\n".to_vec())), cx).explain(|| "asking the store for its time".into())?;
     // Where removing is not allowed it is the sweeper's.
@@ -305,13 +305,6 @@ pub fn leftovers(objects: &[Object]) -> Vec<(&Object, &'static str)> {
         found.extend(clocks.map(|object| (*object, "a question for the store's time")));
     }
     found
-}
-
-/// 32 hex digits nobody else has.
-pub fn token() -> Result<String> {
-    let mut token = [0; 16];
-    getrandom::fill(&mut token).map_err(|error| Report::failed("no random bytes").cause(error.to_string()))?;
-    Ok(hex::encode(token))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use tokio_util::sync::CancellationToken;
 
-use crate::port::Context;
+use crate::port::{Context, nonce};
 use crate::process::Program;
 use crate::report::{Explain, Report, Result};
 
@@ -72,9 +72,7 @@ impl Home {
 
     /// `None` where a sweeper took the lock file in the moment before it was locked.
     fn try_create(base: &Path, has_agent: bool, cx: &Context) -> Result<Option<Home>> {
-        let mut name = [0; 4];
-        getrandom::fill(&mut name).map_err(|error| Report::failed("no random bytes").cause(error.to_string()))?;
-        let path = base.join(hex::encode(name));
+        let path = base.join(nonce(4)?);
         let lock_path = path.with_extension("lock");
         let what = || format!("making a throwaway keyring in {}", base.display());
         let lock = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&lock_path) {

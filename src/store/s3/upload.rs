@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use super::trouble::{Operation, Trouble};
 use super::{Checksum, Encryption, LockMode, S3, ask, metadata};
-use crate::port::{Context, Object, Stream};
+use crate::port::{Context, Object, Stream, nonce};
 use crate::report::{Explain, Report, Result};
 
 /// S3's limits on a multipart upload.
@@ -122,10 +122,8 @@ struct Upload<'a> {
 
 impl<'a> Upload<'a> {
     fn new(s3: &'a S3, key: &'a str) -> Result<Self> {
-        let mut mark = [0; 8];
-        getrandom::fill(&mut mark).explain(|| "making a random number".into())?;
         let (whole, composite) = (crc32fast::Hasher::new(), crc32fast::Hasher::new());
-        let (full, mark) = (s3.full(key)?, hex::encode(mark));
+        let (full, mark) = (s3.full(key)?, nonce(8)?);
         Ok(Upload { s3, key, full, mark, id: None, parts: Vec::new(), size: 0, whole, composite, trusts: false, told: false })
     }
 

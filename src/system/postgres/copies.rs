@@ -15,8 +15,8 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
-use super::{Postgres, explain_sql, nonce};
-use crate::port::{Context, Rows};
+use super::{Postgres, explain_sql};
+use crate::port::{Context, Rows, nonce};
 use crate::report::{Explain, Report, Result};
 
 /// Bytes of rows that are dealt out at a time.
@@ -25,8 +25,11 @@ const SHARE: usize = 128 << 10;
 /// Shares that wait for a session. While they suffice, no further session is asked.
 const WAITING: usize = 2;
 
-/// What ends the rows of a COPY in a dump.
-const END: &[u8] = b"\\.\n";
+/// What ends the rows of a COPY in a dump; newlines follow.
+const END: &[u8] = b"\\.";
+
+/// How long it is in an archive, its newlines included. So much is kept back, because it may be the end.
+const TAIL: usize = END.len() + 3;
 
 /// How a session is set that loads rows, as those of pg_restore and of a plain dump are; settings that a server does not know are left alone. A
 /// commit does not wait for the disk, see [`super::load`].
@@ -48,7 +51,7 @@ pub(super) struct Marks {
 impl Marks {
     /// Marks, and what has to be given each line that psql says. A dump cannot say them: it does not know our number.
     pub(super) fn new() -> Result<(Marks, impl FnMut(&str) + Send + 'static)> {
-        let nonce = nonce()?;
+        let nonce = nonce(16)?;
         let (tell, heard): (Told<u64>, _) = line();
         let own = nonce.clone();
         let hear = move |said: &str| {
@@ -143,7 +146,9 @@ impl Copies {
     /// Deals out what was collected, as far as `upto`. It ends with a row, or is a part of a long one.
     async fn deal(&mut self, copying: &mut Copying, upto: usize) -> Result<()> {
         let ends = copying.rows[..upto].last() == Some(&b'\n');
-        let left = copying.rows.split_off(upto);
+        let mut left = Vec::with_capacity(2 * SHARE);
+        left.extend_from_slice(&copying.rows[upto..]);
+        copying.rows.truncate(upto);
         let rows = Bytes::from(std::mem::replace(&mut copying.rows, left));
         if rows.is_empty() {
             return Ok(());
@@ -205,8 +210,13 @@ impl Rows for Copies {
     }
 
     fn rows(&mut self, bytes: &[u8]) -> Result<()> {
-        let Some(mut copying) = self.copying.take() else { return Ok(()) };
+        let Some(copying) = &mut self.copying else { return Ok(()) };
         copying.rows.extend_from_slice(bytes);
+        // Out of an archive they come row by row.
+        if copying.ready().is_none() {
+            return Ok(());
+        }
+        let Some(mut copying) = self.copying.take() else { return Ok(()) };
         let cx = self.cx.clone();
         while let Some(upto) = copying.ready() {
             cx.wait(self.deal(&mut copying, upto))?;
@@ -217,7 +227,7 @@ impl Rows for Copies {
 
     fn end(&mut self) -> Result<()> {
         let Some(mut copying) = self.copying.take() else { return Ok(()) };
-        let rows = copying.rows.strip_suffix(END).map(<[u8]>::len);
+        let rows = copying.rows.trim_ascii_end().strip_suffix(END).map(<[u8]>::len);
         let rows = rows.ok_or_else(|| Report::refused(format!("the rows of {} have no end", table(&copying.statement))))?;
         copying.rows.truncate(rows);
         let cx = self.cx.clone();
@@ -236,7 +246,7 @@ impl Rows for Copies {
 impl Copying {
     /// How much may be dealt out, once that is enough. What may be a part of the end marker is kept.
     fn ready(&self) -> Option<usize> {
-        let sure = self.rows.len().checked_sub(END.len())?;
+        let sure = self.rows.len().checked_sub(TAIL)?;
         if sure < SHARE {
             return None;
         }

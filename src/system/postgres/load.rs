@@ -17,8 +17,8 @@ use super::clients::{Access, Clients};
 use super::copies::{Copies, Marks};
 use super::majors::{needs_trimming, without_timeout};
 use super::restore::{Contents, Target};
-use super::{Postgres, explain_sql, nonce};
-use crate::port::{Context, Rows, Stream};
+use super::{Postgres, explain_sql};
+use crate::port::{Context, Rows, Stream, nonce};
 use crate::process::Program;
 use crate::report::{Explain, Result};
 
@@ -71,12 +71,12 @@ impl Postgres {
     pub(super) fn load(
         &self,
         target: Target<'_>,
+        clients: Clients,
         guard: &Client,
         server_major: u32,
         dump: impl FnOnce(Box<dyn Rows>) -> Stream,
         cx: &Context,
     ) -> Result<()> {
-        let clients = self.clients_for(target, server_major, cx)?;
         let written_by = if target.contents.is_none() { target.client_major } else { clients.major };
         let trims = needs_trimming(written_by, server_major);
         let access = Access::to(self, cx)?;
@@ -101,7 +101,7 @@ fn restricts(version: &str) -> bool {
 /// A dump that psql reads without obeying it beyond SQL. Such commands are refused when a dump is read; this holds for what its SQL
 /// may hide from a reader that does not carry it out.
 fn restricted(sql: Stream) -> Result<Stream> {
-    let key = nonce()?;
+    let key = nonce(16)?;
     let line = |command: &str| Cursor::new(format!("\\{command} {key}\n"));
     Ok(Box::new(line("restrict").chain(sql).chain(line("unrestrict"))))
 }

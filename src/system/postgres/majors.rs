@@ -21,13 +21,13 @@ const HEAD: u64 = 16 << 10;
 impl Postgres {
     /// Whether a dump can be restored here (the versions fit, the roles are there), asked before anything of it is read: `Kind::Refused` where not.
     pub fn can_restore(&self, target: Target<'_>, cx: &Context) -> Result<()> {
-        let server = self.identity(&self.settings.maintenance, cx)?;
-        self.clients_for(target, server.major, cx)?;
+        self.clients_to_restore(target, cx)?;
         self.missing(target, cx).map(drop)
     }
 
-    /// The clients that restore a dump into a server of this major.
-    pub(super) fn clients_for(&self, target: Target<'_>, server_major: u32, cx: &Context) -> Result<Clients> {
+    /// The clients that restore a dump into this server.
+    pub(super) fn clients_to_restore(&self, target: Target<'_>, cx: &Context) -> Result<Clients> {
+        let server_major = self.identity(&self.settings.maintenance, cx)?.major;
         if target.server_major > server_major {
             return Err(Report::refused(format!(
                 "{} is a dump of PostgreSQL {}, and {} is PostgreSQL {server_major}: a dump does not go into an older major version",

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::access::{self, Missing, create_roles, drop_roles, lacking};
+use super::clients::Clients;
 use super::{Postgres, explain_sql, identity, is_superuser};
 use crate::port::access::Access;
 use crate::port::{Context, Rows, Stream};
@@ -108,9 +109,9 @@ impl Postgres {
         prepare: Option<Prepare<'_>>,
         cx: &Context,
     ) -> Result<()> {
-        self.can_restore(target, cx)?;
+        let clients = self.clients_to_restore(target, cx)?;
         let made = self.make_roles(target, cx)?;
-        let restored = self.restore_staged(target, dump, prepare, cx);
+        let restored = self.restore_staged(target, clients, dump, prepare, cx);
         if restored.is_err() && !made.is_empty() {
             let own = Context::new(cx.runtime.clone());
             let dropped = own.wait(async { drop_roles(&self.connect(&self.settings.maintenance, &own).await?, &made).await });
@@ -142,13 +143,14 @@ impl Postgres {
     fn restore_staged(
         &self,
         target: Target<'_>,
+        clients: Clients,
         dump: impl FnOnce(Box<dyn Rows>) -> Stream,
         prepare: Option<Prepare<'_>>,
         cx: &Context,
     ) -> Result<()> {
         let (guard, server_major) = cx.wait(self.create_staged(target, prepare.is_some(), cx))?;
         let opened = if prepare.is_some() { cx.wait(self.let_owner_work(target.into, cx)) } else { Ok(()) };
-        let loaded = opened.and_then(|()| self.load(target, &guard, server_major, dump, cx));
+        let loaded = opened.and_then(|()| self.load(target, clients, &guard, server_major, dump, cx));
         let restored = loaded.and_then(|()| {
             target.examine.map_or(Ok(()), |examine| examine(cx))?;
             prepare.map_or(Ok(()), |prepare| prepare(cx))?;

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::statvfs;
 
 use super::cluster::{Cluster, ClusterOptions, find_among};
-use super::{Postgres, Settings, Tls, nonce};
-use crate::port::Context;
+use super::{Postgres, Settings, Tls};
+use crate::port::{Context, nonce};
 use crate::report::{Explain, Report, Result};
 use crate::system::place::{self, Place};
 use crate::system::secret::Secret;
@@ -65,7 +65,7 @@ impl Throwaway {
         check_room(wanted.parent, wanted.load)?;
         let place = Place::new(wanted.parent, PREFIX, false)?;
         let ours = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let password = nonce()?;
+        let password = nonce(16)?;
         let options = ClusterOptions {
             dir: place.path().join("pg"),
             bin: Some(server),

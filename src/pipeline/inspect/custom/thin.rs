@@ -1,16 +1,16 @@
-//! An archive without the blocks of data of some entries; its table of contents stays as it is.
+//! An archive without the blocks of data of some entries; its table of contents stays as it is. The stream was inspected before it comes here.
 
 use std::collections::BTreeSet;
 
 use super::super::thinned::{self, Thin};
-use super::{Filling, Nobody, Parser, Stage, bare};
+use super::{Nobody, Parser, Stage, bare};
 use crate::port::{Rows, Stream};
 use crate::report::Result;
 
 /// The archive without the blocks of `unwanted` entries, and without those of tables where their rows go elsewhere. pg_restore reads only as far as the
 /// last block it wants, so that all that is left of a good stream is read.
 pub fn thinned(inner: Stream, unwanted: BTreeSet<i64>, rows: Option<Box<dyn Rows>>) -> Stream {
-    let parser = Parser { keeps_copies: rows.is_some(), ..Parser::default() };
+    let parser = Parser { parts: true, ..Parser::default() };
     let thin = ByEntry { parser, unwanted, rows, head: Vec::new(), way: Way::Kept, out: Vec::new() };
     thinned::thinned(inner, thin)
 }
@@ -39,14 +39,8 @@ impl Parser {
         matches!(self.stage, Stage::Block | Stage::Id(_))
     }
 
-    /// Within the rows of a table, their end marker included.
-    fn is_in_rows(&self) -> bool {
-        matches!(&self.stage, Stage::Piece(Filling::Table(table), _) if !table.ended)
-    }
-
-    /// The end marker of the rows was seen, and what comes now is the empty lines after it.
-    fn is_after_rows(&self) -> bool {
-        matches!(&self.stage, Stage::Piece(Filling::Table(table), _) | Stage::Length(Filling::Table(table)) if table.ended)
+    fn is_in_a_piece(&self) -> bool {
+        matches!(self.stage, Stage::Piece(..))
     }
 }
 
@@ -61,7 +55,7 @@ impl Thin for ByEntry {
             rest = &bytes[bytes.len() - after..];
         }
         while !rest.is_empty() {
-            let (before, in_rows) = (self.parser.is_before_a_block(), self.parser.is_in_rows());
+            let (before, in_a_piece) = (self.parser.is_before_a_block(), self.parser.is_in_a_piece());
             let used = self.parser.step(rest, &mut Nobody)?;
             let (taken, left) = rest.split_at(used);
             if before {
@@ -70,7 +64,7 @@ impl Thin for ByEntry {
                     self.begin()?;
                 }
             } else {
-                self.took(taken, in_rows)?;
+                self.took(taken, in_a_piece)?;
             }
             rest = left;
         }
@@ -102,12 +96,12 @@ impl ByEntry {
     }
 
     /// The parser went over these bytes of a block.
-    fn took(&mut self, bytes: &[u8], in_rows: bool) -> Result<()> {
+    fn took(&mut self, bytes: &[u8], in_a_piece: bool) -> Result<()> {
         match (self.way, &mut self.rows) {
             (Way::Kept, _) => self.out.extend_from_slice(bytes),
             (Way::Elsewhere, Some(rows)) => {
-                if in_rows {
-                    rows.rows(if self.parser.is_after_rows() { to_the_marker(bytes) } else { bytes })?;
+                if in_a_piece {
+                    rows.rows(bytes)?;
                 }
                 if self.parser.is_before_a_block() {
                     rows.end()?;
@@ -117,10 +111,4 @@ impl ByEntry {
         }
         Ok(())
     }
-}
-
-/// Without the empty lines after the end marker: the parser saw that nothing else follows it.
-fn to_the_marker(bytes: &[u8]) -> &[u8] {
-    let empty = bytes.iter().rev().take_while(|byte| **byte == b'\n').count();
-    &bytes[..bytes.len() - empty.saturating_sub(1)]
 }

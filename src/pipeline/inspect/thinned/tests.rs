@@ -31,7 +31,7 @@ impl Rows for Told {
     }
 
     fn end(&mut self) -> Result<()> {
-        self.0.lock().unwrap().last_mut().unwrap().1.push_str("(end)");
+        over(&mut self.0.lock().unwrap().last_mut().unwrap().1);
         Ok(())
     }
 }
@@ -65,10 +65,14 @@ impl Witness for Shown {
     }
 
     fn end_of_rows(&mut self) {
-        let rows = &mut self.1.last_mut().unwrap().1;
-        rows.truncate(rows.trim_end_matches('\n').len());
-        rows.push_str("\n(end)");
+        over(&mut self.1.last_mut().unwrap().1);
     }
+}
+
+/// In an archive empty lines follow the end marker.
+fn over(rows: &mut String) {
+    rows.truncate(rows.trim_end_matches('\n').len());
+    rows.push_str("\n(end)");
 }
 
 fn seed(folder: &str, name: &str) -> &'static [u8] {

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::pattern::discreet;
-use crate::port::{Context, Log};
+use crate::port::{Context, Log, nonce};
 use crate::report::{Explain, Kind, Report, Result};
+use crate::system::postgres::Postgres;
 use crate::system::postgres::clients::{Access, Clients};
-use crate::system::postgres::{Postgres, nonce};
 
 /// Most bytes of such a file: what is larger is data.
 const LARGEST: u64 = 16 << 20;
@@ -85,7 +85,7 @@ impl Postgres {
             .args(["--output=/dev/null", "--file=-"])
             .args(script.in_one_transaction().then_some("--single-transaction"))
             .dir(script.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")));
-        let end = format!("end-{}", nonce()?);
+        let end = format!("end-{}", nonce(16)?);
         let text = format!("{}\n;\n\\echo {end}\n", script.text);
         let heard: Arc<Mutex<Vec<String>>> = Arc::default();
         let keep = Arc::clone(&heard);
