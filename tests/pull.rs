@@ -412,6 +412,7 @@ fn a_transform_that_fails_is_told_by_file_and_line_and_nothing_it_did_is_seen() 
     scene.dump();
     let clean = scene.file("clean.sql");
     let path = clean.display();
+    fs::write(scene.file("away.sql"), "\\c postgres\n").unwrap();
     for (text, code, words) in [
         (
             "SELECT 1;\n\nUPDATE shop.custmers SET name = '';\n",
@@ -420,10 +421,16 @@ fn a_transform_that_fails_is_told_by_file_and_line_and_nothing_it_did_is_seen() 
         ),
         // Each would be exit 0 for psql alone, with half of it done.
         ("UPDATE shop.customers SET name = '';\n\\q\nDELETE FROM shop.orders;", 1, vec!["did not".into()]),
-        ("UPDATE shop.customers SET name = 'open;\n", 1, vec![format!("{path}:"), "unterminated quoted string".into()]),
+        ("UPDATE shop.customers SET name = 'open;\n", 1, vec![format!("{path}:1 failed"), "unterminated quoted string".into()]),
         ("\\if false\nUPDATE shop.customers SET name = '';\n", 1, vec![format!("{path}")]),
         ("\\set ON_ERROR_STOP off\nUPDATE nowhere SET x = 1;\n", 2, vec![format!("{path}:1 sets ON_ERROR_STOP")]),
-        ("\\set go ON_ERROR\n\\set :go _STOP\n\\i away.sql\n", 1, vec!["away.sql".into()]),
+        ("SELECT 1; \\set ON_ERROR_STOP off\n", 2, vec![format!("{path}:1 sets ON_ERROR_STOP")]),
+        ("\\set go ON_ERROR\n\\set :go _STOP\n\\i nowhere.sql\n", 1, vec!["nowhere.sql".into()]),
+        ("UPDATE shop.customers SET name = '';\nROLLBACK;\nSELECT 2;\n", 1, vec!["did not stay in its transaction".into()]),
+        ("UPDATE shop.customers SET name = '';\nCOMMIT;\nSELECT 2;\n", 1, vec!["did not stay in its transaction".into()]),
+        ("SELECT 1;\nSELECT 2; \\c postgres\n", 2, vec![format!("{path}:2 connects to something else")]),
+        ("\\connect - app\n", 2, vec![format!("{path}:1 connects to something else")]),
+        ("-- lifeboat: no transaction\n\\ir away.sql\n", 1, vec!["did not stay in the copy".into(), "postgres".into()]),
         ("SELECT 1;\nVACUUM shop.orders;\n", 1, vec![format!("{path}:2 failed"), "-- lifeboat: no transaction".into()]),
         ("CREATE UNIQUE INDEX ON shop.customers ((1));\n", 1, vec![format!("{path}:1 failed")]),
     ] {

@@ -1,6 +1,7 @@
 //! A file of SQL that people wrote for `psql`, run so that a file that did not do all it says is never taken for one that did.
 //!
-//! `psql` alone does not promise that: a file may end inside a string, switch `ON_ERROR_STOP` off, or leave early by `\q`, each with exit 0.
+//! `psql` alone does not promise that: a file may end inside a string, switch `ON_ERROR_STOP` off, leave early by `\q`, take everything back by
+//! `ROLLBACK`, or go on in another database by `\c`, each with exit 0.
 
 use std::fs;
 use std::io::{Cursor, Read};
@@ -46,10 +47,17 @@ impl Script {
         }
         let sha256 = hex::encode(Sha256::digest(&bytes));
         let text = String::from_utf8(bytes).explain(|| format!("{} is no UTF-8 text", path.display()))?;
-        if let Some(line) = text.lines().position(|line| line.trim_start().starts_with('\\') && line.contains("ON_ERROR_STOP")) {
+        let commands = |line: &str, words: &[&str]| line.split_whitespace().any(|word| words.contains(&word));
+        let sets = |line: &str| commands(line, &["\\set", "\\unset"]) && line.contains("ON_ERROR_STOP");
+        if let Some(line) = text.lines().position(sets) {
             return Err(Report::usage(format!("{}:{} sets ON_ERROR_STOP", path.display(), line + 1))
                 .cause("a file that goes on after an error publishes what it did not sanitise")
                 .hint("take the line out: it is on, always"));
+        }
+        if let Some(line) = text.lines().position(|line| commands(line, &["\\c", "\\connect"])) {
+            return Err(Report::usage(format!("{}:{} connects to something else", path.display(), line + 1))
+                .cause("what comes after it would be done to another database than the copy")
+                .hint("take it out: the file is run in the copy, whatever that is called"));
         }
         Ok(Script { path: path.to_owned(), text, sha256 })
     }
@@ -85,8 +93,9 @@ impl Postgres {
             .args(["--output=/dev/null", "--file=-"])
             .args(script.in_one_transaction().then_some("--single-transaction"))
             .dir(script.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")));
-        let end = format!("end-{}", nonce(16)?);
-        let text = format!("{}\n;\n\\echo {end}\n", script.text);
+        let (begin, end) = (Place::asked("begin")?, Place::asked("end")?);
+        // Before its first line, so that psql's numbers are the file's.
+        let text = format!("{}\\\\ {}\n;\n{}\n", begin.question, script.text, end.question);
         let heard: Arc<Mutex<Vec<String>>> = Arc::default();
         let keep = Arc::clone(&heard);
         let log = Log::to(move |_, line| {
@@ -103,10 +112,7 @@ impl Postgres {
             (Err(report), _) if report.kind == Kind::Cancelled => Err(report),
             (_, Some(line)) => Err(script.failed_at(line)),
             (Err(report), None) => Err(Report { causes: Vec::new(), ..report }.under(format!("running {}", script.path.display()))),
-            (Ok(said), None) if String::from_utf8_lossy(&said).lines().any(|line| line == end) => Ok(()),
-            (Ok(_), None) => Err(Report::failed(format!("{} did not come to its end, although psql says so", script.path.display()))
-                .cause("it ends inside a string, a comment or an \\if, or leaves by \\q")
-                .hint(format!("psql --file={} in a copy", script.path.display()))),
+            (Ok(said), None) => script.stayed(begin.answer(&said), end.answer(&said)),
         }
     }
 }
@@ -116,13 +122,61 @@ fn is_error(line: &str) -> bool {
     [": ERROR:  ", ": FATAL:  ", ": PANIC:  ", ": error: "].iter().any(|mark| line.starts_with("psql:") && line.contains(mark))
 }
 
+/// Where psql is: its session, database and transaction, told behind a word that a file cannot know.
+struct Place {
+    word: String,
+    question: String,
+}
+
+impl Place {
+    fn asked(when: &str) -> Result<Place> {
+        let word = format!("{when}_{}", nonce(16)?);
+        let question = format!(
+            "SELECT pg_backend_pid() || ' ' || current_database() AS {word}_session, txid_current() AS {word}_transaction \\gset \\\\ \
+             \\echo {word} :{word}_transaction :{word}_session"
+        );
+        Ok(Place { word, question })
+    }
+
+    /// Transaction and session, where psql came to say it.
+    fn answer(&self, said: &[u8]) -> Option<(String, String)> {
+        let said = String::from_utf8_lossy(said);
+        let place = said.lines().find_map(|line| line.strip_prefix(&self.word)?.strip_prefix(' '))?;
+        place.split_once(' ').map(|(transaction, session)| (transaction.to_owned(), session.to_owned()))
+    }
+}
+
 impl Script {
+    /// It came to its end where it began.
+    fn stayed(&self, begin: Option<(String, String)>, end: Option<(String, String)>) -> Result<()> {
+        let (Some((began_in, session)), Some((ended_in, last))) = (begin, end) else {
+            return Err(Report::failed(format!("{} did not come to its end, although psql says so", self.path.display()))
+                .cause("it ends inside a string, a comment or an \\if, or leaves by \\q")
+                .hint(format!("psql --file={} in a copy", self.path.display())));
+        };
+        if session != last {
+            return Err(Report::failed(format!("{} did not stay in the copy: it connected to something else", self.path.display()))
+                .cause(format!("it began in session and database {session}, and ended in {last}"))
+                .hint("look what it did there"));
+        }
+        if self.in_one_transaction() && began_in != ended_in {
+            return Err(Report::failed(format!("{} did not stay in its transaction", self.path.display()))
+                .cause("by COMMIT or ROLLBACK: what it did may not have been done at once, or not at all")
+                .hint(format!("take them out, or put `{NO_TRANSACTION}` on a line of its own into it")));
+        }
+        Ok(())
+    }
+
     fn failed_at(&self, line: &str) -> Report {
         // `psql:<stdin>:7: ERROR:  …`, or the name of a file it includes.
         let rest = line.strip_prefix("psql:").unwrap_or(line);
         let (place, words) = rest.split_once(": ").unwrap_or(("", rest));
         let own = self.path.display().to_string();
-        let place = place.replacen("<stdin>", &own, 1);
+        let place = match place.strip_prefix("<stdin>:").and_then(|line| line.parse::<usize>().ok()) {
+            // What does not end is noticed behind the file's last line.
+            Some(line) => format!("{own}:{}", line.min(self.text.lines().count().max(1))),
+            None => place.replacen("<stdin>", &own, 1),
+        };
         let place = if place.is_empty() { own } else { place };
         let report = Report::failed(format!("{place} failed")).cause(discreet(words));
         let hint = if words.contains("cannot run inside a transaction block") || words.contains("cannot be executed from a function") {
@@ -158,9 +212,10 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_with_file_and_line_and_without_what_it_repeats() {
-        let script = script("SELECT 1;").unwrap();
-        let report = script.failed_at("psql:<stdin>:7: ERROR:  duplicate key: ada@example.org");
-        assert!(report.message.ends_with("clean.sql:7 failed"), "{report:?}");
+        let script = script("SELECT 1;\nSELECT 2;").unwrap();
+        let report = script.failed_at("psql:<stdin>:2: ERROR:  duplicate key: ada@example.org");
+        assert!(report.message.ends_with("clean.sql:2 failed"), "{report:?}");
+        assert!(script.failed_at("psql:<stdin>:5: ERROR:  unterminated").message.ends_with("clean.sql:2 failed"));
         assert_eq!(report.causes, ["ERROR:  duplicate key: a**@e******.o**"]);
         assert!(script.failed_at("psql:more.sql:2: error: no file").message.starts_with("more.sql:2"));
         assert!(is_error("psql:<stdin>:1: error: nofile.sql: No such file or directory"));
