@@ -2,6 +2,7 @@
 //!
 //! Only `system`, `pipeline` and `drill` start processes. Nothing secret ever goes into arguments or environment.
 
+mod afterwards;
 mod conversation;
 mod filter;
 
@@ -21,6 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::port::{Context, Log, Stream};
 use crate::report::{Explain, Report, Result};
 
+pub use afterwards::Afterwards;
 pub use conversation::Conversation;
 
 /// How many of the last lines of stderr a failure tells.

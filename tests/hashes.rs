@@ -148,6 +148,9 @@ fn what_was_restored_holds_every_row_of_the_dump_to_the_byte() {
         let (into, part) = (format!("copy_{job}"), format!("part_{job}"));
         let (code, _, said) = rig.run(&["restore", &manifest.object, "--into", &into, "--compare"]);
         assert_eq!(code, 0, "{said}");
+        // What is there is counted to be called there already, and that is not comparing.
+        let (code, _, said) = rig.run(&["restore", &manifest.object, "--into", &into, "--compare"]);
+        assert!(code == 3 && said.contains(&format!("database \"{into}\" exists already")), "{code} {said}");
         // The child's columns stand in another order there: read in that of the server it would seem another.
         assert_eq!(
             rig.ask(

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::world::{self, World};
 use super::{Common, dumps, plain, print, ticket};
 use crate::port::{Reading, held_up};
-use crate::report::Result;
+use crate::report::{Report, Result};
 use crate::run::engine::Affixes;
 use crate::run::person::Unattended;
 use crate::run::report::RunReport;
@@ -141,6 +141,7 @@ impl Restore {
         let (job, dump) = dumps::locate(world, self.job.as_deref(), self.database.as_deref(), &self.dump, |name| {
             format!("lifeboat restore {name} --into {}", shell_words::quote(into))
         })?;
+        self.compares_what_it_makes(world, &job, [into])?;
         let checks = vec![holds(&job, &dump, into, &self.tables)];
         let (tables, create_roles, compare) = (self.tables.clone(), self.create_roles, self.compare);
         let work = Work::Restore { job, dump: dump.clone(), into: into.to_owned(), tables, create_roles, compare };
@@ -154,10 +155,23 @@ impl Restore {
         let names = Affixes { prefix: prefix.clone(), suffix: suffix.clone() };
         // What the group lacks is told before anything is written down.
         let members = world.engine.group(&job, &group, &world.cx)?;
+        let databases: Vec<String> = members.iter().map(|(database, _)| names.name(database)).collect();
+        self.compares_what_it_makes(world, &job, databases.iter().map(String::as_str))?;
         let checks = members.iter().map(|(database, manifest)| holds(&job, &manifest.object, &names.name(database), &[])).collect();
         let title = format!("Restore the {} databases of the group {group}", members.len());
         let work = Work::RestoreGroup { job, group, prefix, suffix, create_roles: self.create_roles, compare: self.compare };
         single(world, "restore", &title, work, Verify::Checks(checks))
+    }
+
+    /// A database that holds as many rows as the dump would count as restored from it; rows are compared only while they are restored.
+    fn compares_what_it_makes<'a>(&self, world: &World, job: &str, databases: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        for database in databases {
+            if self.compare && world.engine.has_database(job, database, &world.cx)? {
+                return Err(Report::refused(format!("database {database:?} exists already, and --compare reads back what it restores"))
+                    .hint("restore into a name that is not taken"));
+            }
+        }
+        Ok(())
     }
 
     fn roles(&self, world: &World) -> Result<Live> {
@@ -171,7 +185,8 @@ impl Restore {
 /// Every row of the dump is in the database, or those of the chosen tables.
 fn holds(job: &str, dump: &str, database: &str, tables: &[String]) -> Check {
     let probe = Probe::Restored { job: job.into(), dump: dump.into(), database: database.into(), tables: tables.to_vec() };
-    Check { title: format!("{database} holds what the dump holds"), probe, within: None }
+    let what = if tables.is_empty() { "what the dump holds" } else { "the rows that were chosen of the dump" };
+    Check { title: format!("{database} holds {what}"), probe, within: None }
 }
 
 /// One piece of work of the engine as a run of one step, with nobody to ask.

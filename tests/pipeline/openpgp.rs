@@ -328,3 +328,43 @@ fn a_home_whose_owner_was_killed_is_swept_and_one_whose_owner_lives_is_not() {
     assert!(living.home().exists());
     assert_eq!(decrypt(&living, &encrypt(&["other"], b"still works")).unwrap(), b"still works");
 }
+
+/// Where the child below says where its home is.
+const HOME_TOLD: &str = "LIFEBOAT_TEST_HOME";
+
+#[test]
+fn a_private_key_and_its_agent_are_gone_when_their_owner_was_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let told = directory.path().join("home");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "pipeline::openpgp::holds_a_private_key_until_it_is_killed"])
+        .env(HOME_TOLD, &told)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !told.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::yield_now();
+    }
+    let home = PathBuf::from(fs::read_to_string(&told).unwrap());
+    assert!(home.exists() && processes_of(&home.to_string_lossy()).iter().any(|(_, line)| line.contains("gpg-agent")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while home.with_extension("lock").exists() && std::time::Instant::now() < until {
+        std::thread::yield_now();
+    }
+    assert_gone(&home);
+}
+
+#[test]
+#[ignore = "the child of the test above"]
+fn holds_a_private_key_until_it_is_killed() {
+    let Some(told) = std::env::var_os(HOME_TOLD).map(PathBuf::from) else { return };
+    let secret = secret("other");
+    assert_eq!(decrypt(&secret, &encrypt(&["other"], b"once")).unwrap(), b"once");
+    let draft = told.with_extension("draft");
+    fs::write(&draft, secret.home().to_string_lossy().as_bytes()).unwrap();
+    fs::rename(draft, told).unwrap();
+    std::thread::sleep(std::time::Duration::from_mins(5));
+}

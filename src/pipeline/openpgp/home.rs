@@ -1,7 +1,8 @@
 //! Throwaway homes for gpg: a private directory that holds keys as long as one object lives, and its agent, which ends with it.
 //!
-//! Homes lie in one directory of ours, each beside a lock file that its owner holds. A process that was killed drops nothing, but the
-//! kernel drops its locks: [`sweep_stale_homes`] finds what is left by that and removes it, and every new home begins with such a sweep.
+//! A process that was killed drops nothing: a home with private keys has a child that outlives us and removes it then, and an agent ends when its
+//! home is gone. Where that child was killed too, as a service manager may, the lock file beside each home tells, because the kernel drops locks:
+//! [`sweep_stale_homes`] finds what is left and removes it, and every new home begins with such a sweep.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
@@ -13,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio_util::sync::CancellationToken;
 
 use crate::port::{Context, nonce};
-use crate::process::Program;
+use crate::process::{Afterwards, Program};
 use crate::report::{Explain, Report, Result};
 
 /// Longest path of a unix socket on Linux (`sun_path`, without its end).
@@ -38,6 +39,8 @@ pub struct Home {
     /// Private keys make gpg start an agent; public ones never do.
     has_agent: bool,
     cx: Context,
+    /// Let go last, when there is nothing left for it to do.
+    afterwards: Option<Afterwards>,
 }
 
 impl std::fmt::Debug for Home {
@@ -83,8 +86,11 @@ impl Home {
             return Ok(None);
         }
         // From here on the guard cleans up, whatever fails.
-        let home = Home { path, lock_path, _lock: lock, has_agent, cx: cx.clone() };
+        let mut home = Home { path, lock_path, _lock: lock, has_agent, cx: cx.clone(), afterwards: None };
         DirBuilder::new().mode(0o700).create(&home.path).explain(what)?;
+        if has_agent {
+            home.afterwards = Some(Afterwards::remove(&home.path, &home.lock_path)?);
+        }
         let mut options = OpenOptions::new();
         let mut conf = options.write(true).create_new(true).mode(0o600).open(home.path.join("gpg-agent.conf")).explain(what)?;
         conf.write_all(AGENT_CONF).explain(what)?;

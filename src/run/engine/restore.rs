@@ -52,6 +52,11 @@ impl Engine {
         outputs(&manifest, into, &how.tables)
     }
 
+    /// Whether the server of a job has a database of that name.
+    pub fn has_database(&self, job: &str, database: &str, cx: &Context) -> Result<bool> {
+        self.postgres(&self.inventory.job(job)?.system)?.has_database(database, cx)
+    }
+
     pub(super) fn restored(&self, job: &str, dump: &str, database: &str, tables: &[String], cx: &Context) -> Result<Seen> {
         let job = self.inventory.job(job)?;
         let postgres = self.postgres(&job.system)?;
@@ -69,14 +74,22 @@ impl Engine {
             return Ok(Seen::new(false, format!("{database} was not restored from {dump} {words}")));
         };
         let manifest = self.dump(&job.name, dump, cx)?.manifest;
-        let expected = if tables.is_empty() { manifest } else { part_of(&manifest, &choose(&manifest, tables)?, left_out) };
+        let all = manifest.tables.len();
+        let (expected, what) = if tables.is_empty() {
+            (manifest, format!("{all} tables"))
+        } else {
+            let chosen = choose(&manifest, tables)?;
+            (
+                part_of(&manifest, &chosen, left_out),
+                format!("the rows of {} of {all} tables, without {left_out} foreign keys", chosen.len()),
+            )
+        };
         let differences = differences(&expected, &postgres.count(database, cx)?);
         Ok(match differences.as_slice() {
             [] => Seen::new(
                 true,
                 format!(
-                    "{} tables, {} rows, {} constraints, {} indexes, as in the dump",
-                    expected.tables.len(),
+                    "{what}, {} rows, {} constraints, {} indexes, as in the dump",
                     expected.rows(),
                     expected.schema.constraints,
                     expected.schema.indexes

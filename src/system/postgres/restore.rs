@@ -261,13 +261,17 @@ impl Postgres {
         if unfinished(client).await?.iter().any(|left| left == name) {
             return drop_database(client, name).await;
         }
-        let taken =
-            client.query_opt("SELECT 1 FROM pg_database WHERE datname = $1", &[&name]).await.map_err(|error| explain_sql(&error, name))?;
-        match taken {
-            None => Ok(()),
-            Some(_) => Err(Report::refused(format!("database {name:?} exists already on {}", self.describe()))
-                .hint("restore into a name that is not taken; a restore never writes into an existing database")),
+        let query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1";
+        let taken = client.query_opt(query, &[&name]).await.map_err(|error| explain_sql(&error, name))?;
+        let Some(taken) = taken else { return Ok(()) };
+        let refused = Report::refused(format!("database {name:?} exists already on {}", self.describe()))
+            .hint("restore into a name that is not taken; a restore never writes into an existing database");
+        let comment = taken.get::<_, Option<String>>(0).unwrap_or_default();
+        if !comment.starts_with(RESTORED) {
+            return Err(refused);
         }
+        let mark = comment.trim_start_matches("lifeboat: ");
+        Err(refused.cause(format!("it was {mark}")).hint(format!("where nobody needs it: dropdb {}", shell_words::quote(name))))
     }
 
     /// The mark of a whole database. What was loaded need not have reached the disk when its sessions went on ([`super::load`]); the mark must
