@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use postgres_protocol::escape::escape_identifier;
+use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tokio_postgres::Client;
 
+use super::databases::MARK;
 use super::{Postgres, explain_sql};
 use crate::port::Context;
 use crate::report::{Explain, Report, Result};
@@ -14,6 +16,9 @@ use crate::report::{Explain, Report, Result};
 /// The comment of a database that was put aside begins with this; what follows is a [`Mark`] in JSON, so that no name can be taken for a date,
 /// or `until`, a day and whatever a runbook writes after it.
 const KEPT: &str = "lifeboat: kept ";
+
+/// Names of databases have so many bytes (`NAMEDATALEN`).
+pub const LONGEST: usize = 63;
 
 /// What was written before there were dates.
 const WITHOUT_DATE: &str = "lifeboat: was ";
@@ -39,8 +44,8 @@ pub struct Mark {
 pub struct Kept {
     /// What it is called now.
     pub name: String,
-    /// Bytes on disk.
-    pub size: u64,
+    /// Bytes on disk; nothing where we may not know.
+    pub size: Option<u64>,
     /// It is not dropped before that day (UTC); nothing where nobody wrote one down.
     pub until: Option<Date>,
     /// What the swap wrote on it; nothing where somebody else did.
@@ -54,6 +59,34 @@ impl Mark {
     pub fn comment(&self) -> Result<String> {
         Ok(format!("{KEPT}{}", serde_json::to_string(self).explain(|| "marking a database as kept".into())?))
     }
+
+    /// A query that says `yes` where the database `name` bears the mark of having been `was` until `replaced_by` took that name, else `no`.
+    pub fn question(name: &str, was: &str, replaced_by: &str) -> String {
+        let said = serde_json::json!({ "was": was, "replaced_by": replaced_by }).to_string();
+        let [name, begins, said] = [name, &format!("{KEPT}{{"), &said].map(escape_literal);
+        format!(
+            "SELECT CASE WHEN count(*) = 1 THEN 'yes' ELSE 'no' END FROM pg_database, shobj_description(oid, 'pg_database') AS mark \
+             WHERE datname = {name} AND CASE WHEN starts_with(mark, {begins}) THEN substr(mark, {})::jsonb @> {said} END",
+            KEPT.len() + 1
+        )
+    }
+}
+
+/// The name that `live` is kept under where none is said: unlike those of any other second.
+pub fn name(live: &str, now: Timestamp) -> String {
+    fitting("", live, &format!("_until_{}", now.strftime("%Y%m%d%H%M%S")))
+}
+
+/// `prefix`, as much of the name as fits, `suffix`; a name that is cut has a hash in it, so that no two become the same.
+pub fn fitting(prefix: &str, name: &str, suffix: &str) -> String {
+    let whole = format!("{prefix}{name}{suffix}");
+    if whole.len() <= LONGEST {
+        return whole;
+    }
+    let hash = &hex::encode(Sha256::digest(name))[..8];
+    let room = LONGEST - prefix.len() - suffix.len() - hash.len() - 1;
+    let cut = name.floor_char_boundary(room);
+    format!("{prefix}{}_{hash}{suffix}", &name[..cut])
 }
 
 /// What a comment says, where it is one of ours: the day, and the mark.
@@ -79,16 +112,43 @@ impl Postgres {
     pub fn kept(&self, cx: &Context) -> Result<Vec<Kept>> {
         cx.wait(async {
             let client = self.connect(&self.settings.maintenance, cx).await?;
-            let query = "SELECT datname::text, coalesce(shobj_description(oid, 'pg_database'), ''), pg_database_size(oid) \
-                         FROM pg_database WHERE NOT datistemplate ORDER BY datname";
-            let rows = client.query(query, &[]).await.map_err(|error| explain_sql(&error, ""))?;
+            // The size of a database may be known by who may enter it.
+            let query = "SELECT datname::text, mark, CASE WHEN has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE') \
+                                                          THEN pg_database_size(oid) END \
+                         FROM pg_database, shobj_description(oid, 'pg_database') AS mark \
+                         WHERE NOT datistemplate AND starts_with(mark, $1) ORDER BY datname";
+            let rows = client.query(query, &[&MARK]).await.map_err(|error| explain_sql(&error, ""))?;
             let kept = rows.iter().filter_map(|row| {
                 let comment: String = row.get(1);
                 let (until, mark) = read(&comment)?;
-                Some(Kept { name: row.get(0), size: u64::try_from(row.get::<_, i64>(2)).unwrap_or_default(), until, mark, comment })
+                let size = row.get::<_, Option<i64>>(2).and_then(|size| u64::try_from(size).ok());
+                Some(Kept { name: row.get(0), size, until, mark, comment })
             });
             Ok(kept.collect())
         })
+    }
+
+    /// Whether `name` was put aside when another database took the name `live`; `Kind::Refused` where nothing on it says so.
+    pub fn was_kept(&self, name: &str, live: &str, cx: &Context) -> Result<()> {
+        let comment = cx.wait(async {
+            let client = self.connect(&self.settings.maintenance, cx).await?;
+            let query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1";
+            let row = client.query_opt(query, &[&name]).await.map_err(|error| explain_sql(&error, name))?;
+            Ok(row.map_or_else(String::new, |row| row.get::<_, String>(0)))
+        })?;
+        match read(&comment) {
+            Some((_, Some(mark))) if mark.was != live => {
+                Err(Report::refused(format!("database {name:?} was {:?} before it was put aside, not {live:?}", mark.was))
+                    .hint("lifeboat kept"))
+            }
+            Some(_) => Ok(()),
+            None => Err(Report::refused(format!("database {name:?} was not put aside by a swap")).hint("lifeboat kept").hint(format!(
+                "to give it that name all the same: lifeboat swap {} {} {}",
+                self.settings.name,
+                shell_words::quote(live),
+                shell_words::quote(name)
+            ))),
+        }
     }
 
     /// Whether this database may be dropped now: it bears our mark, it is not the one that users know, and its day has come; `early` does
@@ -159,5 +219,15 @@ mod tests {
         for other in ["", "The shop", "lifeboat: restored from x at y", "lifeboat: being restored"] {
             assert_eq!(read(other), None);
         }
+    }
+
+    #[test]
+    fn a_name_that_is_cut_to_fit_is_still_like_no_other() {
+        assert_eq!(fitting("lifeboat_pull_", "orders", ""), "lifeboat_pull_orders");
+        let long = "ä".repeat(31);
+        let (one, other) = (fitting("lifeboat_pull_", &long, ""), fitting("lifeboat_pull_", &format!("{long}x"), ""));
+        assert!(one != other && one.len() <= LONGEST && other.len() <= LONGEST, "{one} {other}");
+        let kept = name(&"x".repeat(63), "2026-11-21T03:00:00Z".parse().unwrap());
+        assert!(kept.len() <= LONGEST && kept.ends_with("_until_20261121030000"), "{kept}");
     }
 }
