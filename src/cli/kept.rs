@@ -89,7 +89,11 @@ fn show(world: &World, system: Option<&str>, common: &Common) -> Result<ExitCode
             let mark = row.kept.mark.as_ref();
             let said = row.kept.comment.trim_start_matches("lifeboat: ").to_owned();
             let [was, since, by] = mark.map_or(["?".to_owned(), "?".to_owned(), said], |mark| {
-                let by = if mark.taken_back { format!("{}, taken back", mark.replaced_by) } else { mark.replaced_by.clone() };
+                let by = match &mark.pull {
+                    Some(pull) => format!("pull {}", pull.name),
+                    None if mark.taken_back => format!("{}, taken back", mark.replaced_by),
+                    None => mark.replaced_by.clone(),
+                };
                 [mark.was.clone(), mark.since.strftime("%Y-%m-%dT%H:%MZ").to_string(), by]
             });
             let until = row.kept.until.map_or_else(|| "nobody said".to_owned(), |until| until.to_string());

@@ -115,7 +115,7 @@ impl Engine {
         if until < today {
             return Err(Report::usage(format!("{until} is over: nothing is kept until then")).hint("--keep-until 7d"));
         }
-        Ok(Mark { was: swap.live.into(), since, until, replaced_by: swap.staged.into(), taken_back })
+        Ok(Mark { was: swap.live.into(), since, until: Some(until), replaced_by: swap.staged.into(), pull: None, taken_back })
     }
 }
 

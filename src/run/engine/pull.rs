@@ -21,8 +21,8 @@ use crate::pipeline::restore;
 use crate::port::{Context, Store};
 use crate::report::{Report, Result};
 use crate::run::hands::Seen;
-use crate::system::postgres::kept::{fitting, name};
-use crate::system::postgres::pulled::{Note, kept, noting};
+use crate::system::postgres::kept::{Mark, fitting, name};
+use crate::system::postgres::pulled::{Note, noting};
 use crate::system::postgres::restore::Target;
 use crate::system::postgres::sanitise::pattern::discreet;
 use crate::system::postgres::sanitise::{Phase, Recipe, Script};
@@ -321,7 +321,7 @@ impl Plan {
         let (kept, words) = if postgres.has_database(&self.live, cx)? {
             let keep_as = name(&self.live, now);
             let end = self.pull.keep_for.and_then(|time| now.checked_add(time).ok());
-            let comment = kept(&self.live, &self.pull.name, now, end);
+            let comment = Mark::by_pull(&self.pull.name, &self.live, staged, now, end).comment()?;
             postgres.swap_and(Swap { live: &self.live, staged, keep_as: &keep_as, partial: false }, &comment, &also, cx)?;
             let words = format!("{} is {}; the old one is kept as {keep_as}", self.live, self.manifest.object);
             (keep_as, words)
