@@ -39,7 +39,7 @@ pub struct Run {
 /// Go on where a run stopped.
 #[derive(Debug, Args)]
 pub struct Resume {
-    /// The run; `latest`, or any unambiguous part of its id
+    /// The run: any unambiguous part of its id; `latest` is the newest, or where that is over the only one that waits
     #[arg(default_value = "latest")]
     run: String,
     #[command(flatten)]

@@ -12,6 +12,9 @@ system = "main"
 store = "shelf"
 keys = ["backup"]
 name = "plain-{yyyyMMddHHmmss}.sql.gz.gpg"
+
+[runs]
+path = "runs"
 "#;
 
 fn rig(databases: &[&str]) -> Rig {
@@ -159,4 +162,62 @@ fn what_was_kept_is_listed_by_who_may_not_enter_every_database() {
     std::fs::write(&rig.config, text.replace(&format!("port = {}", rig.cluster.port()), "port = 1")).unwrap();
     let (code, table, said) = rig.run(&["kept"]);
     assert!(code == 1 && table.is_empty(), "{code} {table:?} {said}");
+}
+
+fn runs(rig: &Rig) -> Vec<String> {
+    let rows: serde_json::Value = serde_json::from_str(&rig.run(&["runs", "--json"]).1).unwrap();
+    rows.as_array().unwrap().iter().map(|row| row["run"].as_str().unwrap().to_owned()).collect()
+}
+
+// B3
+#[test]
+fn resume_takes_the_run_that_waits_by_any_part_of_its_name() {
+    let rig = rig(&["first", "second"]);
+    let park = |staged: &str| {
+        assert_eq!(rig.run(&["swap", "main", "orders", staged]).0, 5);
+        runs(&rig)[0].clone()
+    };
+    let first = park("first");
+    assert_eq!(rig.run(&["backup", "plain"]).0, 0);
+    let (code, _, said) = rig.run(&["resume"]);
+    assert!(code == 5 && said.contains(&format!("lifeboat resume {first}")), "{code} {said}");
+    let (code, _, said) = rig.run(&["resume", &first[9..first.len() - 1]]);
+    assert!(code == 5 && said.contains(&format!("lifeboat resume {first}")), "{code} {said}");
+
+    let second = park("second");
+    let (code, _, said) = rig.run(&["resume"]);
+    assert!(code == 5 && said.contains(&format!("lifeboat resume {second}")), "the newest: {code} {said}");
+    rig.execute("postgres", &["DROP DATABASE first"]);
+    let over = |args: &[&str]| assert_eq!(rig.run(args).0, 0);
+    let second_ago = second[..15].to_owned();
+    crate::victim::until("the next second", || jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string() != second_ago);
+    over(&["backup", "plain"]);
+    let (code, _, said) = rig.run(&["resume"]);
+    assert!(
+        code == 2 && said.contains(&format!("lifeboat resume {first}")) && said.contains(&format!("lifeboat resume {second}")),
+        "{said}"
+    );
+    assert!(said.contains("first becomes orders"), "{said}");
+    let (code, _, said) = rig.run(&["resume", "swap-"]);
+    assert!(code == 2 && said.contains(&first) && said.contains(&second), "{code} {said}");
+}
+
+// B3
+#[test]
+fn nobody_at_a_killed_restore_is_told_what_goes_on_without_them() {
+    let rig = rig(&[]);
+    let dump = rig.backup("plain").remove("orders").unwrap().object;
+    assert_eq!(rig.run(&["restore", &dump, "--into", "copy"]).0, 0);
+    let run = runs(&rig)[0].clone();
+    // As if it had been killed in the middle.
+    let journal = rig.dir.path().join("runs").join(&run).join("journal.jsonl");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let begun = text.lines().position(|line| line.contains("action-started")).unwrap();
+    let lines: Vec<&str> = text.lines().take(begun + 1).collect();
+    std::fs::write(&journal, lines.join("\n") + "\n").unwrap();
+    rig.execute("postgres", &["DROP DATABASE copy"]);
+    let (code, _, said) = rig.run(&["resume"]);
+    assert!(code == 5 && said.contains(&format!("lifeboat resume {run} --yes")), "{code} {said}");
+    let (code, _, said) = rig.run(&["resume", &run, "--yes"]);
+    assert!(code == 0 && names(&rig).contains("copy"), "{code} {said}");
 }
