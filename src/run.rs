@@ -41,6 +41,9 @@ use walk::{Walk, Witness};
 /// The plan's file in a run's directory.
 const PLAN: &str = "plan.json";
 
+/// How many runs are told of where several are meant.
+const TOLD: usize = 10;
+
 /// What this program calls itself in journals and manifests.
 pub use crate::pipeline::TOOL;
 
@@ -86,8 +89,11 @@ pub fn start(runs: &Path, plan: Plan, drill: bool, incident_at: Timestamp, crew:
 }
 
 /// Takes up a run where its journal ends. The plan is the one it was started with; the runbook file is not looked at.
+///
+/// `latest` is the newest run that is not over; where the newest one is, the only one that waits.
 pub fn resume(runs: &Path, id: &str, environment: &str, crew: Crew, cx: &Context) -> Result<Live> {
-    let directory = find(runs, id)?;
+    let directory = if id == "latest" { waiting(runs)? } else { find(runs, id)? };
+    let id = &directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (journal, entries) = Journal::open(&directory)?;
     let (plan, digest) = read_plan(&directory)?;
     let Some(Fact::RunStarted { plan: expected, environment: started_in, .. }) = entries.first().map(|entry| &entry.fact) else {
@@ -165,17 +171,41 @@ fn card(kept: &Kept) -> Option<RunCard> {
     })
 }
 
-/// The directory of the run meant by `id`.
+/// The directory of the run meant by `id`: all of it, or a part that no other has.
 pub fn find(runs: &Path, id: &str) -> Result<PathBuf> {
     let all = ids(runs);
     let found: Vec<&String> = match id {
         "latest" => all.last().into_iter().collect(),
-        _ => all.iter().filter(|known| *known == id || known.starts_with(id) || known.ends_with(id)).collect(),
+        _ if all.iter().any(|known| known == id) => return Ok(runs.join(id)),
+        _ => all.iter().rev().filter(|known| known.contains(id)).collect(),
     };
     match found.as_slice() {
         [one] => Ok(runs.join(one)),
         [] => Err(Report::usage(format!("there is no run {id:?} in {}", runs.display())).hint("lifeboat runs")),
-        several => Err(several.iter().fold(Report::usage(format!("{id:?} means several runs")), |report, id| report.hint(id.as_str()))),
+        several => Err(several
+            .iter()
+            .take(TOLD)
+            .fold(Report::usage(format!("{id:?} means {} runs", several.len())), |report, id| report.hint(id.as_str()))),
+    }
+}
+
+/// The directory of the run to go on with where none is named: the newest, if it is not over; else the only one that is parked.
+fn waiting(runs: &Path) -> Result<PathBuf> {
+    let newest = find(runs, "latest")?;
+    let is_newest = |card: &RunCard| newest.file_name().is_some_and(|name| *name == *card.id);
+    let cards = list(runs);
+    let Some(over) = cards.iter().find(|card| is_newest(card) && card.verdict.is_some()) else { return Ok(newest) };
+    let parked: Vec<&RunCard> = cards.iter().filter(|card| card.verdict.is_none() && !card.held).collect();
+    match parked.as_slice() {
+        [one] => Ok(runs.join(&one.id)),
+        [] => Err(Report::refused(format!("run {} is over, and no other one waits", over.id)).hint(format!("lifeboat report {}", over.id))),
+        several => {
+            let report = Report::usage(format!("run {} is over, and {} others wait", over.id, several.len()));
+            Err(several
+                .iter()
+                .take(TOLD)
+                .fold(report, |report, card| report.hint(format!("lifeboat resume {}   ({})", card.id, card.title))))
+        }
     }
 }
 

@@ -5,4 +5,5 @@ mod kept;
 mod majors;
 mod restore;
 pub mod rig;
+mod swap;
 mod through;

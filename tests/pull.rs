@@ -280,7 +280,19 @@ fn a_clean_copy_is_restored_sanitised_proven_and_swapped_in() {
     let databases = scene.databases();
     assert_eq!(databases.len(), 2, "{databases:?}");
     assert_eq!(databases[0], (LIVE.to_owned(), "Staging.".to_owned()));
-    assert!(databases[1].0.starts_with("shop_until_20") && databases[1].1.contains("kept by pull clean until "), "{databases:?}");
+    assert!(databases[1].0.starts_with("shop_until_20"), "{databases:?}");
+    // What is kept is marked as every swap marks it.
+    let rows: serde_json::Value = serde_json::from_str(&scene.rig.run(&["kept", "--json"]).1).unwrap();
+    let (row, mark) = (&rows[0], &rows[0]["mark"]);
+    assert_eq!(
+        (&row["name"], &mark["was"], &mark["pull"]["name"]),
+        (&databases[1].0.as_str().into(), &LIVE.into(), &"clean".into()),
+        "{rows}"
+    );
+    let day = mark["until"].as_str().unwrap();
+    assert!(mark["pull"]["until"].as_str().unwrap().starts_with(day) && row["until"] == day, "{rows}");
+    let (_, table, _) = scene.rig.run(&["kept"]);
+    assert!(table.contains(day) && table.contains("pull clean") && !table.contains(" ? "), "{table}");
     assert_eq!(scene.ask(&databases[1].0, "SELECT what FROM public.old"), "the old data");
 
     // It says what it is, and once is enough.

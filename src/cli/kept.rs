@@ -84,16 +84,28 @@ fn show(world: &World, system: Option<&str>, common: &Common) -> Result<ExitCode
         print::json(&rows)?;
     } else if rows.is_empty() && silent.is_empty() {
         plain::say("no database was put aside");
-    } else {
+    } else if !rows.is_empty() {
         let row = |row: &Row<'_>| {
             let mark = row.kept.mark.as_ref();
             let said = row.kept.comment.trim_start_matches("lifeboat: ").to_owned();
             let [was, since, by] = mark.map_or(["?".to_owned(), "?".to_owned(), said], |mark| {
-                let by = if mark.taken_back { format!("{}, taken back", mark.replaced_by) } else { mark.replaced_by.clone() };
+                let by = match &mark.pull {
+                    Some(pull) => format!("pull {}", pull.name),
+                    None if mark.taken_back => format!("{}, taken back", mark.replaced_by),
+                    None => mark.replaced_by.clone(),
+                };
                 [mark.was.clone(), mark.since.strftime("%Y-%m-%dT%H:%MZ").to_string(), by]
             });
             let until = row.kept.until.map_or_else(|| "nobody said".to_owned(), |until| until.to_string());
-            vec![row.kept.name.clone(), row.system.to_owned(), print::size(row.kept.size), was, since, until, by]
+            vec![
+                row.kept.name.clone(),
+                row.system.to_owned(),
+                row.kept.size.map_or_else(|| "?".to_owned(), print::size),
+                was,
+                since,
+                until,
+                by,
+            ]
         };
         let rows: Vec<Vec<String>> = rows.iter().map(row).collect();
         print::table(&["DATABASE", "SYSTEM", "SIZE", "WAS", "SINCE", "KEPT UNTIL", "REPLACED BY"], &rows)?;
@@ -136,6 +148,6 @@ impl Drop {
         };
         let title = format!("Drop {database}, which a swap put aside on {system}");
         let danger = database.clone();
-        swap::walk("kept-drop", &title, Work::DropKept { system, database, early }, Verify::Checks(vec![check]), danger, common)
+        swap::walk(world, "kept-drop", &title, Work::DropKept { system, database, early }, Verify::Checks(vec![check]), danger, common)
     }
 }

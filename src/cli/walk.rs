@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::plain::Teletype;
 use super::world::{World, attended};
-use super::{Common, home, print};
+use super::{Common, home, print, swap};
 use crate::report::{Report, Result};
 use crate::run::person::Unattended;
 use crate::run::{self, Crew};
@@ -39,7 +39,7 @@ pub struct Run {
 /// Go on where a run stopped.
 #[derive(Debug, Args)]
 pub struct Resume {
-    /// The run; `latest`, or any unambiguous part of its id
+    /// The run: any unambiguous part of its id; `latest` is the newest, or where that is over the only one that waits
     #[arg(default_value = "latest")]
     run: String,
     #[command(flatten)]
@@ -105,7 +105,7 @@ impl Resume {
         }
         let crew = self.how.crew(&world);
         let live = run::resume(&world.runs(), &self.run, &world.inventory.environment.name, crew, &world.cx)?;
-        world.conclude(&live, common)
+        swap::conclude(&world, &live, common)
     }
 }
 

@@ -29,6 +29,7 @@ use crate::system::postgres::Postgres;
 use crate::system::postgres::swap::Swap;
 use crate::system::{command, http};
 
+pub use kept::Counted;
 pub use restore::{How, differences};
 pub use together::Affixes;
 
@@ -149,10 +150,7 @@ impl Engine {
                 self.swap(system, Swap { live, staged, keep_as, partial: *partial }, keep_until.as_deref(), cx)
             }
             Work::Pull { pull, dump, again } => self.pull(pull, dump, *again, cx),
-            // It was live before, whatever it is.
-            Work::Unswap { system, live, staged, kept } => {
-                self.unswap(system, Swap { live, staged: kept, keep_as: staged, partial: true }, cx)
-            }
+            Work::Unswap { system, live, staged, kept } => self.unswap(system, Swap::back(live, staged, kept), cx),
             Work::DropKept { system, database, early } => self.drop_kept(system, database, *early, cx),
         }
     }

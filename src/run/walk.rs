@@ -434,7 +434,14 @@ impl Walk {
             Said::Nobody => {
                 self.record(Fact::Parked { step: step.id.clone() })?;
                 let parked = Report::new(Kind::Parked, format!("parked at step {}: it waits for a person", step.id));
-                Err(Stop::Leave(parked.hint(format!("lifeboat resume {}", self.state.run))))
+                let command = format!("lifeboat resume {}", self.state.run);
+                Err(Stop::Leave(match question {
+                    // Without a terminal the same command would only ask the same again.
+                    Question::Unknown { repeatable: true, .. } => {
+                        parked.hint(format!("{command} --yes   (doing it again does no harm)")).hint(format!("{command}   (at a terminal)"))
+                    }
+                    _ => parked.hint(command),
+                }))
             }
         }
     }

@@ -277,6 +277,8 @@ fn a_swap_wants_the_name_typed_and_can_be_taken_back() {
     let asked = typed(&["swap", "orders", &live, &staged, "--keep-as", &kept], &["", "yes", &staged, &live]);
     assert!(asked.contains("DONE: every step proven"), "{asked}");
     assert_eq!(asked.matches("type ").count(), 4, "{asked}");
+    let back = format!("to take it back: lifeboat unswap orders {live} {staged} --kept {kept}");
+    assert!(asked.contains(&back), "no way back: {asked}");
     assert_eq!((tables(&live), tables(&kept)), (vec![], vec!["old".to_owned()]));
     let asked = typed(&["unswap", "orders", &live, &staged, "--kept", &kept], &[&live]);
     assert!(asked.contains("DONE: every step proven"), "{asked}");

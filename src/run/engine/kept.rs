@@ -4,12 +4,22 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::{Engine, Outputs};
+use super::{Engine, Outputs, differences};
 use crate::config::days;
+use crate::pipeline::manifest::Manifest;
 use crate::port::Context;
-use crate::report::{Report, Result};
+use crate::report::{Kind, Report, Result};
 use crate::system::postgres::kept::{Kept, Mark};
-use crate::system::postgres::swap::Swap;
+use crate::system::postgres::swap::{Origin, Swap};
+
+/// What became of counting a staged database, in words that follow its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// It holds what its dump holds; which, and how much.
+    Whole(String),
+    /// That could not be found out, for this reason.
+    Unknown(String),
+}
 
 impl Engine {
     /// The databases on a system that swaps put aside.
@@ -25,6 +35,60 @@ impl Engine {
     pub(super) fn drop_kept(&self, system: &str, database: &str, early: bool, cx: &Context) -> Result<Outputs> {
         self.guarded(system, cx)?.drop_kept(database, early, Timestamp::now(), cx)?;
         Ok(Outputs::new())
+    }
+
+    /// Whether that swap could be made now; what would refuse it is an error, and `Kind::Usage` where it was asked for wrongly.
+    pub fn may_swap(&self, system: &str, swap: Swap<'_>, keep_until: Option<&str>, cx: &Context) -> Result<()> {
+        let postgres = self.guarded(system, cx)?;
+        self.mark(swap, keep_until, false)?;
+        postgres.may_swap(swap, cx)
+    }
+
+    /// The same of taking one back ([`Swap::back`]): the database that is to be live again must say that it was.
+    pub fn may_unswap(&self, system: &str, swap: Swap<'_>, cx: &Context) -> Result<()> {
+        let postgres = self.guarded(system, cx)?;
+        postgres.may_swap(swap, cx)?;
+        postgres.was_kept(swap.staged, swap.live, cx)
+    }
+
+    /// Counts a staged database against the dump it says it was restored from; `Kind::Refused` where it is not what the dump holds.
+    pub fn count_staged(&self, system: &str, database: &str, cx: &Context) -> Result<Counted> {
+        let postgres = self.guarded(system, cx)?;
+        let Some(Origin { dump, part }) = postgres.origin(database, cx)? else {
+            return Ok(Counted::Unknown("it does not say which dump it was restored from".into()));
+        };
+        if part {
+            return Ok(Counted::Unknown(format!("it has the rows of some tables of {dump}, and does not say of which")));
+        }
+        let manifest = match self.manifest_of(&dump, cx) {
+            Ok(manifest) => manifest,
+            Err(error) if error.kind == Kind::Cancelled => return Err(error),
+            Err(error) => return Ok(Counted::Unknown(format!("{dump}, of which it was restored, is not to be had: {error}"))),
+        };
+        let count = match postgres.count(database, cx) {
+            Ok(count) => count,
+            Err(error) if error.kind == Kind::Cancelled => return Err(error),
+            Err(error) => return Ok(Counted::Unknown(error.to_string())),
+        };
+        let differences = differences(&manifest, &count);
+        if differences.is_empty() {
+            return Ok(Counted::Whole(format!("{dump} holds: {} tables, {} rows", manifest.tables.len(), manifest.rows())));
+        }
+        let report = Report::refused(format!("database {database:?} is not what {dump} holds, of which it was restored"));
+        Err(differences.into_iter().fold(report, Report::cause))
+    }
+
+    /// Of a dump of whichever job.
+    fn manifest_of(&self, dump: &str, cx: &Context) -> Result<Manifest> {
+        let mut nowhere = Report::refused("there is no job");
+        for job in self.inventory.jobs.keys() {
+            match self.dump(job, dump, cx) {
+                Ok(dump) => return Ok(dump.manifest),
+                Err(error) if error.kind == Kind::Cancelled => return Err(error),
+                Err(error) => nowhere = error,
+            }
+        }
+        Err(nowhere)
     }
 
     /// Swaps; what is put aside is marked with the day until which it is kept.
@@ -51,7 +115,7 @@ impl Engine {
         if until < today {
             return Err(Report::usage(format!("{until} is over: nothing is kept until then")).hint("--keep-until 7d"));
         }
-        Ok(Mark { was: swap.live.into(), since, until, replaced_by: swap.staged.into(), taken_back })
+        Ok(Mark { was: swap.live.into(), since, until: Some(until), replaced_by: swap.staged.into(), pull: None, taken_back })
     }
 }
 

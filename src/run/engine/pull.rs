@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::restore::{How, blame, differences, pour, target};
 use super::{Engine, Outputs, dump_outputs};
@@ -22,15 +21,13 @@ use crate::pipeline::restore;
 use crate::port::{Context, Store};
 use crate::report::{Report, Result};
 use crate::run::hands::Seen;
-use crate::system::postgres::pulled::{Note, kept, noting};
+use crate::system::postgres::kept::{Mark, fitting, name};
+use crate::system::postgres::pulled::{Note, noting};
 use crate::system::postgres::restore::Target;
 use crate::system::postgres::sanitise::pattern::discreet;
 use crate::system::postgres::sanitise::{Phase, Recipe, Script};
 use crate::system::postgres::swap::Swap;
 use crate::system::postgres::{Identity, Postgres};
-
-/// Names of databases have so many bytes (PostgreSQL, `NAMEDATALEN`).
-const LONGEST: usize = 63;
 
 /// What `state` says of a pull that had nothing to do.
 pub const ALREADY: &str = "already there";
@@ -322,9 +319,9 @@ impl Plan {
         let also = format!("{settings}{}", noting(staged, &note)?);
         let postgres = &self.postgres;
         let (kept, words) = if postgres.has_database(&self.live, cx)? {
-            let keep_as = fitting("", &self.live, &format!("_until_{}", now.strftime("%Y%m%d%H%M%S")));
+            let keep_as = name(&self.live, now);
             let end = self.pull.keep_for.and_then(|time| now.checked_add(time).ok());
-            let comment = kept(&self.live, &self.pull.name, now, end);
+            let comment = Mark::by_pull(&self.pull.name, &self.live, staged, now, end).comment()?;
             postgres.swap_and(Swap { live: &self.live, staged, keep_as: &keep_as, partial: false }, &comment, &also, cx)?;
             let words = format!("{} is {}; the old one is kept as {keep_as}", self.live, self.manifest.object);
             (keep_as, words)
@@ -390,18 +387,6 @@ fn elsewhere(pull: &Pull, manifest: &Manifest, identity: &Identity, live: &str) 
         .hint(format!("look at `system` of [pull.{}]; where it is meant: same_server = true", pull.name)))
 }
 
-/// `prefix`, as much of the name as fits, `suffix`; a name that is cut has a hash in it, so that no two become the same.
-fn fitting(prefix: &str, name: &str, suffix: &str) -> String {
-    let whole = format!("{prefix}{name}{suffix}");
-    if whole.len() <= LONGEST {
-        return whole;
-    }
-    let hash = &hex::encode(Sha256::digest(name))[..8];
-    let room = LONGEST - prefix.len() - suffix.len() - hash.len() - 1;
-    let cut = name.floor_char_boundary(room);
-    format!("{prefix}{}_{hash}{suffix}", &name[..cut])
-}
-
 /// What a server says of a row that does not fit repeats the row: those words go no further.
 fn quietly(error: Report) -> Report {
     let line = |line: &str| {
@@ -422,16 +407,6 @@ fn tell(phase: &Phase, cx: &Context) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_that_is_cut_to_fit_is_still_like_no_other() {
-        assert_eq!(fitting("lifeboat_pull_", "orders", ""), "lifeboat_pull_orders");
-        let long = "ä".repeat(31);
-        let (one, other) = (fitting("lifeboat_pull_", &long, ""), fitting("lifeboat_pull_", &format!("{long}x"), ""));
-        assert!(one != other && one.len() <= LONGEST && other.len() <= LONGEST, "{one} {other}");
-        let kept = fitting("", &"x".repeat(63), "_until_20261121030000");
-        assert!(kept.len() <= LONGEST && kept.ends_with("_until_20261121030000"), "{kept}");
-    }
 
     #[test]
     fn what_a_server_repeats_of_a_row_goes_no_further() {

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use super::{Postgres, explain_sql};
+use super::databases::MARK;
+use super::{Postgres, explain_sql, kept};
 use crate::port::Context;
 use crate::report::{Explain, Kind, Report, Result};
 
@@ -167,13 +168,14 @@ impl Postgres {
     pub fn drop_overdue(&self, live: &str, newest: &str, pull: &str, now: Timestamp, cx: &Context) -> Result<(Vec<String>, Vec<String>)> {
         cx.wait(async {
             let client = self.connect(&self.settings.maintenance, cx).await?;
-            let query = "SELECT datname::text, shobj_description(oid, 'pg_database') FROM pg_database
-                         WHERE starts_with(shobj_description(oid, 'pg_database'), $1) ORDER BY 1";
-            let rows = client.query(query, &[&format!("{} ", was(live))]).await.map_err(|error| explain_sql(&error, ""))?;
+            let query = "SELECT datname::text, mark FROM pg_database, shobj_description(oid, 'pg_database') AS mark
+                         WHERE starts_with(mark, $1) ORDER BY 1";
+            let rows = client.query(query, &[&MARK]).await.map_err(|error| explain_sql(&error, ""))?;
             let (mut dropped, mut staying) = (Vec::new(), Vec::new());
             for row in rows {
                 let (name, comment): (String, String) = (row.get(0), row.get(1));
-                if name == newest || keeping_ends(&comment, pull).is_none_or(|end| end > now) {
+                let mark = kept::read(&comment).and_then(|(_, mark)| mark);
+                if name == newest || mark.is_none_or(|mark| !mark.is_overdue(live, pull, now)) {
                     continue;
                 }
                 // Without FORCE: whoever is in it needs it.
@@ -191,22 +193,6 @@ impl Postgres {
 pub fn noting(staged: &str, note: &Note) -> Result<String> {
     let text = serde_json::to_string(note).explain(|| "writing the note of a pull".into())?;
     Ok(format!("ALTER DATABASE {} SET {SETTING} TO {};\n", escape_identifier(staged), escape_literal(&text)))
-}
-
-/// The comment of a live database that was replaced and is kept; it goes at `end`, or never.
-pub fn kept(live: &str, pull: &str, now: Timestamp, end: Option<Timestamp>) -> String {
-    let end = end.map_or_else(String::new, |end| format!(" until {end}"));
-    format!("{} {now}; kept by pull {pull}{end}", was(live))
-}
-
-fn was(live: &str) -> String {
-    format!("lifeboat: was {live} until")
-}
-
-/// When a database with this comment may go, where this pull keeps it and for a time.
-fn keeping_ends(comment: &str, pull: &str) -> Option<Timestamp> {
-    let (_, by) = comment.rsplit_once("; kept by pull ")?;
-    by.strip_prefix(pull)?.strip_prefix(" until ")?.parse().ok()
 }
 
 async fn holder(client: &Client, live: &str) -> Result<String> {
@@ -256,21 +242,5 @@ impl Watch {
         // A watch that panicked has sent nobody away since.
         cx.runtime.block_on(self.task).ok();
         self.sent.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_this_pull_keeps_for_a_time_that_is_over_may_go() {
-        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
-        let comment = kept("orders", "shop", at("2026-11-21T03:00:00Z"), Some(at("2026-11-28T03:00:00Z")));
-        assert_eq!(comment, "lifeboat: was orders until 2026-11-21T03:00:00Z; kept by pull shop until 2026-11-28T03:00:00Z");
-        assert_eq!(keeping_ends(&comment, "shop"), Some(at("2026-11-28T03:00:00Z")));
-        assert_eq!(keeping_ends(&comment, "sho"), None);
-        assert_eq!(keeping_ends(&kept("orders", "shop", at("2026-11-21T03:00:00Z"), None), "shop"), None);
-        assert_eq!(keeping_ends("lifeboat: was orders until 2026-11-21T03:00:00Z; kept", "shop"), None);
     }
 }

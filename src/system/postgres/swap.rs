@@ -10,6 +10,8 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use super::kept::LONGEST;
+use super::restore::{RESTORED, RESTORED_IN_PART, UNFINISHED};
 use super::{Postgres, explain_sql};
 use crate::port::Context;
 use crate::report::{Report, Result};
@@ -19,6 +21,9 @@ const EVICT_EVERY: Duration = Duration::from_millis(50);
 
 /// How often the renames are tried; each try waits five seconds itself.
 const TRIES: u32 = 6;
+
+/// How many databases are told of where one is not there.
+const NAMED: usize = 20;
 
 /// Which database takes whose name.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +38,49 @@ pub struct Swap<'a> {
     pub partial: bool,
 }
 
+impl<'a> Swap<'a> {
+    /// The one that takes a swap back: `kept` becomes `live` again, what is in its place goes back to `staged`. It was live before, whatever it is.
+    pub fn back(live: &'a str, staged: &'a str, kept: &'a str) -> Self {
+        Swap { live, staged: kept, keep_as: staged, partial: true }
+    }
+
+    /// Three names that PostgreSQL takes as they are, none of them twice.
+    fn check(self, maintenance: &str) -> Result<()> {
+        let names = [self.live, self.staged, self.keep_as];
+        if let Some(name) = names.iter().find(|name| !(1..=LONGEST).contains(&name.len()) || name.contains(char::is_control)) {
+            return Err(Report::usage(format!("{name:?} cannot be the name of a database"))
+                .hint(format!("1 to {LONGEST} bytes, no control characters")));
+        }
+        if let Some(twice) = names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name)) {
+            return Err(Report::usage(format!(
+                "{twice:?} cannot be two of the three: the live database, the one that takes its name, what the old one is called then"
+            ))
+            .hint("lifeboat swap --help"));
+        }
+        if [self.live, self.staged].contains(&maintenance) {
+            return Err(Report::refused(format!("database {maintenance:?} cannot be renamed: it is the one connected to meanwhile"))
+                .hint("name another one that is always there, as `maintenance` of the system"));
+        }
+        Ok(())
+    }
+}
+
 impl Postgres {
+    /// Whether that swap could be made now: whatever would refuse it, as far as that can be known before.
+    pub fn may_swap(&self, swap: Swap<'_>, cx: &Context) -> Result<()> {
+        cx.wait(async { self.check_names(&self.connect(&self.settings.maintenance, cx).await?, swap).await })
+    }
+
+    /// Which dump a database says it was restored from; nothing where it does not say. Only some of it where `part`.
+    pub fn origin(&self, database: &str, cx: &Context) -> Result<Option<Origin>> {
+        cx.wait(async {
+            let client = self.connect(&self.settings.maintenance, cx).await?;
+            let query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1";
+            let row = client.query_opt(query, &[&database]).await.map_err(|error| explain_sql(&error, database))?;
+            Ok(row.and_then(|row| Origin::read(row.get(0))))
+        })
+    }
+
     /// Renames `live` to `keep_as` and `staged` to `live`, with the live database's owner, grants and settings carried over to the new one.
     /// `comment` is left on the database that is kept.
     pub fn swap(&self, swap: Swap<'_>, comment: &str, cx: &Context) -> Result<()> {
@@ -66,25 +113,51 @@ impl Postgres {
     }
 
     async fn check_names(&self, client: &Client, swap: Swap<'_>) -> Result<()> {
-        let query = "SELECT datname::text, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = ANY($1)";
-        let rows = client.query(query, &[&vec![swap.live, swap.staged, swap.keep_as]]).await.map_err(|error| explain_sql(&error, ""))?;
+        swap.check(&self.settings.maintenance)?;
+        let query =
+            "SELECT datname::text, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE NOT datistemplate ORDER BY 1";
+        let rows = client.query(query, &[]).await.map_err(|error| explain_sql(&error, ""))?;
         let comment_of = |name: &str| rows.iter().find(|row| row.get::<_, &str>(0) == name).map(|row| row.get::<_, &str>(1));
         for name in [swap.live, swap.staged] {
             if comment_of(name).is_none() {
-                return Err(Report::refused(format!("there is no database {name:?} on {}", self.describe())));
+                let names: Vec<&str> = rows.iter().map(|row| row.get(0)).take(NAMED).collect();
+                return Err(Report::refused(format!("there is no database {name:?} on {}", self.describe()))
+                    .hint(format!("there are: {}", names.join(", "))));
             }
         }
         if comment_of(swap.keep_as).is_some() {
-            return Err(Report::refused(format!("the name {:?} is taken on {}", swap.keep_as, self.describe())));
+            return Err(Report::refused(format!("the name {:?} is taken on {}", swap.keep_as, self.describe()))
+                .hint("give the one that makes room a name that nobody has; `lifeboat kept` lists what earlier swaps kept"));
         }
-        if comment_of(swap.staged).is_some_and(|comment| comment.starts_with(super::restore::UNFINISHED)) {
-            return Err(Report::refused(format!("database {:?} was not restored to the end", swap.staged)));
+        if comment_of(swap.staged).is_some_and(|comment| comment.starts_with(UNFINISHED)) {
+            return Err(Report::refused(format!("database {:?} was not restored to the end", swap.staged))
+                .hint("wait for its restore, or restore again: lifeboat runs"));
         }
-        if !swap.partial && comment_of(swap.staged).is_some_and(|comment| comment.starts_with(super::restore::RESTORED_IN_PART)) {
+        if !swap.partial && comment_of(swap.staged).is_some_and(|comment| comment.starts_with(RESTORED_IN_PART)) {
             let words = format!("database {:?} has the rows of some tables only: whoever uses it would miss the others", swap.staged);
             return Err(Report::refused(words).hint("--partial swaps it all the same (in a runbook: `partial = true`)"));
         }
         Ok(())
+    }
+}
+
+/// What a restored database says it is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The dump.
+    pub dump: String,
+    /// Only the rows of some tables.
+    pub part: bool,
+}
+
+impl Origin {
+    fn read(comment: &str) -> Option<Origin> {
+        let (rest, part) = match comment.strip_prefix(RESTORED_IN_PART) {
+            Some(rest) => (rest, true),
+            None => (comment.strip_prefix(RESTORED)?, false),
+        };
+        let (dump, _) = rest.strip_prefix(" from ")?.rsplit_once(" at ")?;
+        Some(Origin { dump: dump.to_owned(), part })
     }
 }
 
@@ -143,6 +216,22 @@ async fn evict(client: &Client, swap: Swap<'_>) -> Result<std::convert::Infallib
         match client.execute(query, &[&vec![swap.live, swap.staged]]).await {
             Err(error) if error.code() != Some(&SqlState::UNDEFINED_OBJECT) => return Err(explain_sql(&error, swap.live)),
             _ => tokio::time::sleep(EVICT_EVERY).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restored_database_says_of_which_dump_it_is() {
+        let origin = |comment| Origin::read(comment).map(|origin| (origin.dump, origin.part));
+        assert_eq!(origin("lifeboat: restored from a at b.gpg at 2026-11-21T03:00:00Z"), Some(("a at b.gpg".into(), false)));
+        let part = "lifeboat: restored in part from a.gpg at 2026-11-21T03:00:00Z: the rows of 1 of 2 tables, without 0 foreign keys";
+        assert_eq!(origin(part), Some(("a.gpg".into(), true)));
+        for other in ["", "lifeboat: being restored from a since b", "restored from a at b", "lifeboat: kept {}"] {
+            assert_eq!(origin(other), None, "{other}");
         }
     }
 }
