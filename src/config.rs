@@ -88,6 +88,10 @@ pub fn find(explicit: Option<&Path>) -> Result<PathBuf> {
             let report = Report::usage(format!("there is no configuration at {}", path.display()));
             report.hint("give another with --config FILE or $LIFEBOAT_CONFIG").hint("lifeboat demo   (needs none)")
         };
+        if path.is_dir() {
+            return Err(Report::usage(format!("{} is a directory, not a configuration", path.display()))
+                .hint(format!("--config {}", shell_words::quote(&path.join("lifeboat.toml").to_string_lossy()))));
+        }
         return if path.is_file() { Ok(path) } else { Err(missing()) };
     }
     let places = places();

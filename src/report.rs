@@ -175,8 +175,13 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.message)?;
+        let mut is_listed = false;
         for cause in &self.causes {
-            write!(f, ": {cause}")?;
+            // Those that are indented are a list below the one before them.
+            let is_item = cause.starts_with(char::is_whitespace);
+            let joint = if is_item && is_listed { ", " } else { ": " };
+            write!(f, "{joint}{}", cause.trim())?;
+            is_listed = is_item;
         }
         Ok(())
     }
@@ -238,5 +243,11 @@ mod tests {
         let io = io::Error::from(Report::failed("disk full"));
         let report = Report::failed("storing").because(io);
         assert_eq!(report.causes, ["disk full"]);
+    }
+
+    #[test]
+    fn causes_that_are_a_list_are_one_on_one_line_too() {
+        let report = Report::refused("not swapped").cause("4 rows").cause("  id 1000").cause("  id 1001").cause("say so");
+        assert_eq!(report.to_string(), "not swapped: 4 rows: id 1000, id 1001: say so");
     }
 }

@@ -6,3 +6,4 @@ mod secrets;
 pub mod stand;
 mod stock;
 mod surface;
+mod words;

@@ -49,7 +49,10 @@ impl Rig {
     }
 
     fn local() -> Rig {
-        Rig::new(|dir, _| (Arc::new(Local::new(local::Settings { path: dir.join("dumps") })), None))
+        Rig::new(|dir, _| {
+            fs::create_dir(dir.join("dumps")).unwrap();
+            (Arc::new(Local::new(local::Settings { path: dir.join("dumps") })), None)
+        })
     }
 
     fn both() -> [Rig; 2] {

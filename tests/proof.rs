@@ -245,7 +245,7 @@ fn all_dumps_of_a_job_are_proven_by_schedule_and_the_worst_is_the_end() {
     let (code, out, said) = rig.run(&["verify", "--job", "orders", "--all", "--level", "L5"]);
     assert_eq!(code, 3, "{out}{said}");
     assert!(out.starts_with(&second.object) && out.lines().count() == 1, "{out}");
-    assert!(said.contains("does not hold at L1") && said.contains("1 of 2 dumps do not hold"), "{said}");
+    assert!(said.contains("does not hold at L1") && said.contains("1 of 2 dumps does not hold"), "{said}");
     let listing =
         catalogue::list(&*rig.engine.store(rig.engine.inventory().job("orders").unwrap(), &rig.cx).unwrap(), None, &rig.cx).unwrap();
     assert_eq!(disproven(&listing.dumps[1]).map(|proof| proof.level), Some(Level::L1));

@@ -1,5 +1,6 @@
 //! What can be restored, and how sure that is.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -23,19 +24,26 @@ impl Dumps {
     pub fn run(&self, common: &Common) -> Result<ExitCode> {
         let world = World::open(common)?;
         let (mut dumps, mut partial) = (Vec::new(), Vec::new());
+        // What cannot be read may be of any job, and is told once for its store.
+        let mut told = BTreeSet::new();
         for job in meant(&world, self.job.as_deref())? {
             let listing = world.engine.listing(&job.name, &world.cx)?;
-            listing.problems.iter().for_each(|problem| plain::tell(&problem.report));
+            let new = listing
+                .problems
+                .iter()
+                .filter(|problem| told.insert((job.store.clone(), problem.object.clone(), problem.report.to_string())));
+            new.for_each(|problem| plain::tell(&problem.report));
             partial.extend(self::partial(&listing));
             dumps.extend(listing.dumps);
         }
         if common.json {
-            let rows: Vec<_> = dumps.iter().map(|dump| serde_json::json!({ "manifest": dump.manifest, "proofs": dump.proofs })).collect();
+            let row = |dump: &Dump| serde_json::json!({ "manifest": dump.manifest, "proofs": dump.proofs, "disproven": dump.disproven() });
+            let rows: Vec<_> = dumps.iter().map(row).collect();
             print::json(&rows)?;
             return Ok(ExitCode::SUCCESS);
         }
         // Where there is only one database there is nothing to tell apart.
-        let subjects: std::collections::BTreeSet<_> = dumps.iter().map(|dump| dump.manifest.database()).collect();
+        let subjects: BTreeSet<_> = dumps.iter().map(|dump| dump.manifest.database()).collect();
         let several = subjects.len() > 1;
         let rows: Vec<Vec<String>> = dumps.iter().map(|dump| row(dump, several)).collect();
         let database: &[&str] = if several { &["DATABASE"] } else { &[] };
@@ -66,12 +74,20 @@ fn partial(listing: &Listing) -> Vec<String> {
 
 fn row(dump: &Dump, several: bool) -> Vec<String> {
     let manifest = &dump.manifest;
-    let proven = dump.proven().map_or("not yet".into(), |proof| proof.level.to_string());
     let age = age(Timestamp::now().duration_since(manifest.snapshot_at));
     let mut row = vec![manifest.object.clone(), manifest.job.clone()];
     row.extend(several.then(|| subject(manifest.database())));
-    row.extend([minute(manifest.snapshot_at), age, print::size(manifest.stored.bytes), manifest.rows().to_string(), proven]);
+    row.extend([minute(manifest.snapshot_at), age, print::size(manifest.stored.bytes), manifest.rows().to_string(), proven(dump)]);
     row
+}
+
+/// How far it was proven; `NOT L1` where a proof failed that nothing took back: nobody restores such a dump by mistake.
+pub fn proven(dump: &Dump) -> String {
+    match (dump.disproven(), dump.proven()) {
+        (Some(failed), _) => format!("NOT {}", failed.level),
+        (None, Some(proof)) => proof.level.to_string(),
+        (None, None) => "not yet".into(),
+    }
 }
 
 /// `45s`, `12m`, `5h`, `3d`.
@@ -120,6 +136,7 @@ fn search(
         return Err(Report::usage(format!("{wanted} could mean a dump of several jobs")).hint(format!("--job {names}")));
     }
     let mut nowhere: Option<Report> = None;
+    let mut everywhere = Listing::default();
     for job in jobs {
         let listing = world.engine.listing(&job.name, &world.cx)?;
         if let Some(manifest) = sooner(&listing) {
@@ -127,7 +144,11 @@ fn search(
         }
         let database = world.engine.meant_database(job, database, &listing)?;
         match listing.pick(&selector, database.as_deref(), None, Timestamp::now()) {
-            Ok(picked) => return Ok((job.name.clone(), picked.dump.manifest.clone())),
+            Ok(picked) => {
+                // Whoever takes a dump must know which newer one was not good enough.
+                picked.passed_over.iter().for_each(|words| plain::say(&format!("passed over {words}")));
+                return Ok((job.name.clone(), picked.dump.manifest.clone()));
+            }
             // It is there, and something is wrong with it: that says more than that it is no other job's.
             Err(report) if listing.problems.iter().any(|problem| problem.object == wanted) => return Err(report),
             Err(mut report) => {
@@ -135,12 +156,16 @@ fn search(
                     let near = listing.neighbours(moment, database.as_deref()).into_iter().flatten();
                     report.hints.extend(near.map(|dump| command(&shell_words::quote(&dump.manifest.object))));
                 }
-                match &mut nowhere {
-                    Some(known) => known.hints.extend(report.hints),
-                    None => nowhere = Some(report),
-                }
+                nowhere.get_or_insert(report);
+                everywhere.join(listing);
             }
         }
+    }
+    // A name that no job knows: one answer, of all of them together.
+    if let Selector::Name(_) = &selector
+        && let Err(report) = everywhere.pick(&selector, database, None, Timestamp::now())
+    {
+        return Err(report);
     }
     Err(nowhere.unwrap_or_else(|| Report::usage("the configuration has no job")))
 }

@@ -34,7 +34,11 @@ pub fn tell(report: &Report) {
         say(&format!("  because: {cause}"));
     }
     for hint in &report.hints {
-        say(&format!("  try: {hint}"));
+        // A hint may be some lines of a configuration, to be pasted. What follows the first line is indented: whatever a hint repeats, none of
+        // its lines can be taken for one of ours.
+        for (at, line) in hint.lines().enumerate() {
+            say(&format!("{}{line}", if at == 0 { "  try: " } else { "       " }));
+        }
     }
 }
 
@@ -59,7 +63,8 @@ impl Printer {
             Fact::RunStarted { run, title, environment, production, drill, .. } => {
                 let kind = if *drill { ", a drill" } else { "" };
                 let loud = if *production { " (PRODUCTION)" } else { "" };
-                vec![format!("{title}{kind}, in {environment}{loud}"), format!("run {run}, {} steps", plan.steps.len())]
+                let plural = if plan.steps.len() == 1 { "" } else { "s" };
+                vec![format!("{title}{kind}, in {environment}{loud}"), format!("run {run}, {} step{plural}", plan.steps.len())]
             }
             Fact::Resumed { by, .. } => vec![format!("resumed by {by}")],
             Fact::StepStarted { step, title, attempt } => {

@@ -41,39 +41,45 @@ impl Prune {
             (world.engine.store(job, &world.cx)?, world.engine.listing(&job.name, &world.cx)?)
         };
         let verdicts = retention::decide(&listing, &job.name, policy, Timestamp::now())?;
-        let mut gone = 0;
+        let mut gone = Vec::new();
         let outcome = if self.apply {
             retention::apply(
                 &verdicts,
                 &*store,
                 |dump| {
-                    gone += 1;
                     plain::say(&format!("removed {}", dump.manifest.object));
+                    gone.push(dump.manifest.object.clone());
                 },
                 &world.cx,
             )
         } else {
             Ok(())
         };
-        self.tell(&verdicts, gone, common)?;
+        self.tell(&verdicts, &gone, common)?;
         outcome.map(|()| ExitCode::SUCCESS)
     }
 
-    fn tell(&self, verdicts: &[Verdict<'_>], gone: usize, common: &Common) -> Result<()> {
+    fn tell(&self, verdicts: &[Verdict<'_>], gone: &[String], common: &Common) -> Result<()> {
         let may_go = verdicts.iter().filter(|verdict| verdict.may_go()).count();
         if common.json {
             let row = |verdict: &Verdict<'_>| {
                 let stays: Vec<String> = verdict.reasons.iter().map(ToString::to_string).collect();
                 let manifest = &verdict.dump.manifest;
-                serde_json::json!({ "dump": manifest.object, "snapshot_at": manifest.snapshot_at, "stays": stays, "may_go": verdict.may_go() })
+                let disproven = verdict.dump.disproven().map(|proof| proof.level);
+                serde_json::json!({
+                    "dump": manifest.object, "snapshot_at": manifest.snapshot_at, "stays": stays, "may_go": verdict.may_go(),
+                    "disproven": disproven,
+                })
             };
             let rows: Vec<_> = verdicts.iter().map(row).collect();
-            return print::json(&serde_json::json!({ "job": self.job, "may_go": may_go, "removed": gone, "dumps": rows }));
+            return print::json(&serde_json::json!({ "job": self.job, "may_go": may_go, "removed": gone.len(), "dumps": rows }));
         }
-        print::table(&["DUMP", "AGE", "SIZE", "PROVEN", "STAYS"], &verdicts.iter().map(row).collect::<Vec<_>>())?;
+        // What was removed was told; the table is of what is there.
+        let there = verdicts.iter().filter(|verdict| !gone.contains(&verdict.dump.manifest.object));
+        print::table(&["DUMP", "AGE", "SIZE", "PROVEN", "STAYS"], &there.map(row).collect::<Vec<_>>())?;
         plain::say(&match (may_go, self.apply) {
             (0, _) => "every dump stays".to_owned(),
-            (count, true) => format!("{gone} of {count} removed"),
+            (count, true) => format!("{} of {count} removed", gone.len()),
             (count, false) => {
                 format!("{count} may go: lifeboat prune {}{} --apply", self.job, if self.replica { " --replica" } else { "" })
             }
@@ -84,9 +90,8 @@ impl Prune {
 
 fn row(verdict: &Verdict<'_>) -> Vec<String> {
     let manifest = &verdict.dump.manifest;
-    let proven = verdict.dump.proven().map_or("not yet".into(), |proof| proof.level.to_string());
     let reasons: Vec<String> = verdict.reasons.iter().map(ToString::to_string).collect();
     let stays = if verdict.may_go() { "may go".to_owned() } else { reasons.join(", ") };
     let age = dumps::age(Timestamp::now().duration_since(manifest.snapshot_at));
-    vec![manifest.object.clone(), age, print::size(manifest.stored.bytes), proven, stays]
+    vec![manifest.object.clone(), age, print::size(manifest.stored.bytes), dumps::proven(verdict.dump), stays]
 }

@@ -113,7 +113,7 @@ impl Verify {
         if common.json {
             print::json(&told)?;
         }
-        conclude(&told, &job.name, listing.problems.len())
+        conclude(&told, &job.name, listing.problems.len(), self.unproven)
     }
 }
 
@@ -122,21 +122,29 @@ fn reachable(manifest: &Manifest, level: Level) -> Level {
     if manifest.format == Format::Globals { level.min(Level::L4) } else { level }
 }
 
-fn conclude(told: &[Told], job: &str, problems: usize) -> Result<ExitCode> {
+fn conclude(told: &[Told], job: &str, problems: usize, unproven: bool) -> Result<ExitCode> {
     let failed =
         |refused: bool| told.iter().filter(move |told| told.error.as_ref().is_some_and(|error| (error.kind == Kind::Refused) == refused));
     let (bad, unknown) = (failed(true).count(), failed(false).count());
     let total = told.len();
     if bad + problems > 0 {
-        return Err(
-            Report::refused(format!("{} of {} dumps do not hold", bad + problems, total + problems)).hint(format!("lifeboat dumps {job}"))
-        );
+        return Err(Report::refused(match (bad + problems, total + problems) {
+            (1, 1) => "the only dump does not hold".to_owned(),
+            (1, total) => format!("1 of {total} dumps does not hold"),
+            (bad, total) => format!("{bad} of {total} dumps do not hold"),
+        })
+        .hint(format!("lifeboat dumps {job}")));
     }
     if unknown > 0 {
         return Err(Report::failed(format!("{unknown} of {total} dumps could not be proven"))
             .hint(format!("lifeboat verify --job {job} --unproven")));
     }
-    plain::say(&format!("{total} dumps hold"));
+    plain::say(&match (total, unproven) {
+        (0, true) => "every dump is proven so far".to_owned(),
+        (0, false) => "there is no dump to prove".to_owned(),
+        (1, _) => "1 dump holds".to_owned(),
+        (total, _) => format!("{total} dumps hold"),
+    });
     Ok(ExitCode::SUCCESS)
 }
 

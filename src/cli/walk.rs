@@ -23,7 +23,7 @@ const INCIDENT_AT: &str = "incident_at";
 pub struct Run {
     /// Its id; `lifeboat check` lists them
     runbook: String,
-    /// A parameter
+    /// A parameter of the runbook, again for more of them; `lifeboat doc RUNBOOK` lists them
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
     #[command(flatten)]

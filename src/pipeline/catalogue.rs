@@ -20,6 +20,7 @@ use super::show;
 use crate::port::{Context, Object, Store};
 use crate::report::{Explain, Report, Result};
 
+use selector::in_words;
 pub use selector::{Moment, Selector, minute};
 
 /// Most bytes of a manifest or a proof; 100,000 tables fit.
@@ -38,6 +39,8 @@ pub struct Listing {
     pub dumps: Vec<Dump>,
     /// What should be a dump and is not.
     pub problems: Vec<Problem>,
+    /// Keys of objects named as dumps are, without a manifest.
+    pub bare: BTreeSet<String>,
 }
 
 /// Something in a store that should be a dump and is not.
@@ -57,7 +60,7 @@ pub fn list(store: &dyn Store, job: Option<&str>, cx: &Context) -> Result<Listin
     let sizes: BTreeMap<&str, u64> = objects.iter().map(|object| (object.key.as_str(), object.size)).collect();
     let names: Vec<&str> = objects.iter().filter_map(|object| object.key.strip_suffix(MANIFEST_SUFFIX)).collect();
     let read = in_parallel(&names, |name| examine(store, name, &sizes, &objects, job, cx));
-    let mut listing = Listing::default();
+    let mut listing = Listing { bare: bare(&objects, &names), ..Listing::default() };
     for found in read {
         match found? {
             Found::Dump(dump, unread) => {
@@ -75,6 +78,13 @@ pub fn list(store: &dyn Store, job: Option<&str>, cx: &Context) -> Result<Listin
     // The moment of the data decides; two of the same moment by when they were done. Never by their names.
     listing.dumps.sort_by_key(|dump| std::cmp::Reverse((dump.manifest.snapshot_at, dump.manifest.ended_at)));
     Ok(listing)
+}
+
+/// What is named as a dump and has no manifest.
+fn bare(objects: &[Object], dumps: &[&str]) -> BTreeSet<String> {
+    let dumps: BTreeSet<&str> = dumps.iter().copied().collect();
+    let keys = objects.iter().map(|object| object.key.as_str());
+    keys.filter(|key| is_ours(key) && !dumps.contains(key)).map(str::to_owned).collect()
 }
 
 enum Found {
@@ -120,7 +130,8 @@ pub fn find(store: &dyn Store, name: &str, cx: &Context) -> Result<Dump> {
     let manifest_key = format!("{name}{MANIFEST_SUFFIX}");
     if store.head(&manifest_key, cx)?.is_none() {
         let objects = store.list("", cx)?;
-        return Err(unknown(name, objects.iter().filter_map(|object| object.key.strip_suffix(MANIFEST_SUFFIX))));
+        let is_there = objects.iter().any(|object| object.key == name);
+        return Err(unknown(name, is_there, objects.iter().filter_map(|object| object.key.strip_suffix(MANIFEST_SUFFIX))));
     }
     let manifest = read_manifest(store, name, cx)??;
     let objects = store.list(&format!("{name}{PROOF_INFIX}"), cx)?;
@@ -268,14 +279,16 @@ impl Listing {
             let is_listed = self.dumps.iter().any(|dump| dump.manifest.object == problem.object);
             let may_be_meant = problem.manifest.as_ref().is_none_or(is_meant);
             if !is_listed && may_be_meant && at >= from && (at < until || problem.manifest.is_none()) {
-                passed.push((at, format!("{}: {}", show(&problem.object), problem.report)));
+                passed.push((at, problem.words()));
             }
         }
         passed.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         let passed_over: Vec<String> = passed.into_iter().map(|(_, words)| words).collect();
         let Some(dump) = good else {
-            let report = Report::refused("there is no dump to take");
-            return Err(passed_over.iter().fold(report, Report::cause).hint("lifeboat dumps"));
+            let report = passed_over.iter().fold(Report::refused(none_to_take(selector)), Report::cause);
+            let oldest = self.dumps.iter().rfind(|dump| is_meant(&dump.manifest)).filter(|_| until < Timestamp::MAX);
+            let report = oldest.into_iter().fold(report, |report, dump| report.cause(format!("the oldest is {}", in_words(dump))));
+            return Err(report.hint("lifeboat dumps"));
         };
         let age = now.duration_since(dump.manifest.snapshot_at);
         if let Some(max_age) = max_age.filter(|max_age| age > *max_age) {
@@ -331,7 +344,15 @@ impl Listing {
         Listing {
             dumps: self.dumps.iter().filter(|dump| is_of(&dump.manifest)).cloned().collect(),
             problems: self.problems.iter().filter(|problem| problem.manifest.as_ref().is_none_or(is_of)).cloned().collect(),
+            bare: self.bare.clone(),
         }
+    }
+
+    /// Takes in what another job has, for answers that are of all of them. Order is no matter there.
+    pub fn join(&mut self, other: Listing) {
+        self.dumps.extend(other.dumps);
+        self.problems.extend(other.problems);
+        self.bare.extend(other.bare);
     }
 
     /// Every group that has a dump here, the newest first, each with its dumps in the order of its members (G11).
@@ -356,23 +377,47 @@ impl Listing {
         if let Some(problem) = self.problems.iter().find(is_it) {
             return Err(problem.report.clone().hint("choose another dump: lifeboat dumps"));
         }
-        Err(unknown(name, self.dumps.iter().map(|dump| dump.manifest.object.as_str())))
+        Err(unknown(name, self.bare.contains(name), self.dumps.iter().map(|dump| dump.manifest.object.as_str())))
     }
 }
 
-/// The failed proof that speaks against a dump: the last one that no later proof of the same level or a higher one took back.
+/// The failed proof that speaks against a dump, as [`Dump::disproven`] has it.
 pub fn disproven(dump: &Dump) -> Option<&Proof> {
-    let taken_back = |at: usize, failed: &Proof| dump.proofs[at + 1..].iter().any(|later| later.held && later.level >= failed.level);
-    dump.proofs.iter().enumerate().rev().find(|(at, proof)| !proof.held && !taken_back(*at, proof)).map(|(_, proof)| proof)
+    dump.disproven()
 }
 
-/// A name that is not there, with those most like it.
-fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Report {
+impl Problem {
+    /// Which object, and what is wrong with it, in one line that names it once.
+    pub fn words(&self) -> String {
+        let (object, words) = (show(&self.object), self.report.to_string());
+        if words.contains(&object) { words } else { format!("{object}: {words}") }
+    }
+}
+
+/// That nothing is there to be taken, of those that were asked for.
+fn none_to_take(selector: &Selector) -> String {
+    match selector {
+        Selector::Before(instant) => format!("there is no dump of before {instant} to take"),
+        _ => "there is no dump to take".into(),
+    }
+}
+
+/// A name that is not there, with those most like it. An object of that name may be there all the same.
+fn unknown<'a>(name: &str, is_there: bool, known: impl Iterator<Item = &'a str>) -> Report {
     let mut near: Vec<(f64, &str)> = known.map(|other| (strsim::jaro_winkler(name, other), other)).collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(a.1)));
     let near: Vec<String> = near.iter().take(5).map(|(_, other)| show(other)).collect();
-    let report = Report::refused(format!("there is no dump called {}", show(name)));
-    if near.is_empty() { report.hint("the store holds no dump at all") } else { report.hint(format!("there are: {}", near.join(", "))) }
+    let mut report = Report::refused(format!("there is no dump called {}", show(name)));
+    if is_there {
+        report = report
+            .cause("an object of that name is there, without a manifest: the backup that made it did not end, or its manifest was removed")
+            .hint("lifeboat sweep");
+    }
+    if near.is_empty() {
+        report.hint("the store holds no dump at all: lifeboat backup JOB makes one")
+    } else {
+        report.hint(format!("there are: {}", near.join(", ")))
+    }
 }
 
 /// Something a sweep removed, or would remove.

@@ -341,4 +341,10 @@ impl Dump {
         let after = failed.map_or(0, |at| at + 1);
         self.proofs[after..].iter().filter(|proof| proof.held).max_by_key(|proof| proof.level)
     }
+
+    /// The failed proof that speaks against it: the last one that no later proof of the same level or a higher one took back.
+    pub fn disproven(&self) -> Option<&Proof> {
+        let taken_back = |at: usize, failed: &Proof| self.proofs[at + 1..].iter().any(|later| later.held && later.level >= failed.level);
+        self.proofs.iter().enumerate().rev().find(|(at, proof)| !proof.held && !taken_back(*at, proof)).map(|(_, proof)| proof)
+    }
 }

@@ -39,7 +39,8 @@ pub fn look(mut stream: Stream, format: Format, wish: Wish, cx: &Context) -> Res
     }
 }
 
-/// The table that is meant: as PostgreSQL prints it, or without its schema or quotes where only one can be meant.
+/// The table that is meant: as PostgreSQL prints it, or without its schema or quotes where only one can be meant. None is `Kind::Refused`,
+/// as a dump that is not there; several are `Kind::Usage`.
 pub fn table<'a>(manifest: &'a Manifest, wanted: &str) -> Result<&'a str> {
     if let Some((name, _)) = manifest.tables.get_key_value(wanted) {
         return Ok(name);
@@ -51,7 +52,7 @@ pub fn table<'a>(manifest: &'a Manifest, wanted: &str) -> Result<&'a str> {
     match found.as_slice() {
         [one] => Ok(one),
         [] => {
-            let report = Report::usage(format!("{} holds no table {}", manifest.object, show(wanted)));
+            let report = Report::refused(format!("there is no table {} in {}", show(wanted), manifest.object));
             Err(match near(manifest, wanted) {
                 Some(near) => report.hint(format!("there is {}", show(near))),
                 None => report.hint(format!("lifeboat peek {} --quick", manifest.object)),

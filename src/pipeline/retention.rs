@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::catalogue::{CLOCK_TOLERANCE, Listing, disproven};
+use super::catalogue::{CLOCK_TOLERANCE, Listing, Problem, disproven};
 use super::history::shrunk;
 use super::manifest::{Dump, Level, MANIFEST_SUFFIX, PROOF_INFIX};
 use super::show;
@@ -212,7 +212,7 @@ fn day(dump: &Dump) -> Date {
 /// What cannot be understood may be anything, the newest good dump included.
 fn no_problems(listing: &Listing, job: &str) -> Result<()> {
     let of_the_job = listing.problems.iter().filter(|problem| problem.manifest.as_ref().is_none_or(|manifest| manifest.job == job));
-    let problems: Vec<String> = of_the_job.map(|problem| format!("{}: {}", show(&problem.object), problem.report)).collect();
+    let problems: Vec<String> = of_the_job.map(Problem::words).collect();
     if problems.is_empty() {
         return Ok(());
     }

@@ -149,7 +149,7 @@ fn opens(dump: &Manifest, store: &dyn Store, key: &SecretKey, cx: &Context) -> R
     if !dump.recipients.iter().any(|recipient| key.fingerprints().contains(recipient)) {
         let words =
             format!("the key given, {}, is not one of its recipients, {}", key.fingerprints().join(", "), dump.recipients.join(", "));
-        let hint = format!("find who has it: gpg --list-keys {}", dump.recipients.join(" "));
+        let hint = format!("find who has it: gpg --list-secret-keys {}", dump.recipients.join(" "));
         return Err(Doubt::Unknown(Report::refused(words).hint(hint)));
     }
     let mut first = Vec::new();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::hands::{Hands, Seen};
-use crate::config::{Inventory, Job};
+use crate::config::{Inventory, Job, Key};
 use crate::pipeline::catalogue::{self, Listing, Selector};
 use crate::pipeline::manifest::{Dump, Level, Manifest};
 use crate::pipeline::openpgp::SecretKey;
@@ -27,6 +27,7 @@ use crate::store::post::Post;
 use crate::store::ticket::Ticket;
 use crate::system::postgres::Postgres;
 use crate::system::postgres::swap::Swap;
+use crate::system::secret::Secret;
 use crate::system::{command, http};
 
 pub use kept::Counted;
@@ -105,10 +106,7 @@ impl Engine {
             return Err(Report::usage(format!("none of the keys of job {} ({names}) has a private half here", job.name))
                 .hint(format!("set `secret` in [key.{}]", job.keys.first().map_or("NAME", String::as_str))));
         };
-        let armored = secret.read(&format!("private key {}", key.name), cx)?;
-        let passphrase =
-            key.passphrase.as_ref().map(|secret| secret.read_text(&format!("passphrase of key {}", key.name), cx)).transpose()?;
-        SecretKey::load(&armored, passphrase.as_ref().map(|text| text.as_str()), cx)
+        open_key(key, secret, cx)
     }
 
     fn postgres(&self, system: &str) -> Result<Postgres> {
@@ -290,6 +288,14 @@ impl Hands for Engine {
             }
         }
     }
+}
+
+/// The private half of a key, with its passphrase.
+pub(super) fn open_key(key: &Key, secret: &Secret, cx: &Context) -> Result<SecretKey> {
+    let armored = secret.read(&format!("private key {}", key.name), cx)?;
+    let passphrase = key.passphrase.as_ref().map(|secret| secret.read_text(&format!("passphrase of key {}", key.name), cx)).transpose()?;
+    let loaded = SecretKey::load(&armored, passphrase.as_ref().map(|text| text.as_str()), cx);
+    loaded.map_err(|error| error.under(format!("the private key of [key.{}], from {}, cannot be used", key.name, secret.origin())))
 }
 
 fn dump_outputs(manifest: &Manifest) -> Outputs {

@@ -8,10 +8,10 @@ use std::io::Read;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::engine::Engine;
+use super::engine::{Engine, open_key};
 use crate::config::{self, Rights};
-use crate::pipeline::openpgp::PublicKeys;
-use crate::port::{Context, Store};
+use crate::pipeline::openpgp::{Decrypt, Encrypt, PublicKeys, SecretKey};
+use crate::port::{Context, Filter, Store};
 use crate::report::{Kind, Report, Result};
 use crate::store::s3::{PROBE, S3};
 use crate::system::postgres::Postgres;
@@ -176,4 +176,21 @@ fn ask_key(key: &config::Key, findings: &mut Findings<'_>, cx: &Context) {
         Some(end) => findings.add("can encrypt", true, format!("{words}; expires on {}", end.strftime("%Y-%m-%d"))),
         None => findings.add("can encrypt", true, format!("{words}; never expires")),
     }
+    let Some(secret) = &key.secret else {
+        return findings.add("can open", true, "no private key here: what is encrypted to it opens elsewhere");
+    };
+    let opened = open_key(key, secret, cx).and_then(|private| there_and_back(&keys, &private, cx));
+    findings.worked("can open", &opened, "opened what was encrypted to it");
+}
+
+/// What is encrypted to these keys opens with this one: the private key of another opens nothing, and says so on the night of the restore.
+fn there_and_back(keys: &PublicKeys, private: &SecretKey, cx: &Context) -> Result<()> {
+    let message = b"what is encrypted here opens here";
+    let mut there = Box::new(Encrypt::to(keys)).wrap(Box::new(std::io::Cursor::new(*message)), cx)?;
+    let mut sealed = Vec::new();
+    there.read_to_end(&mut sealed).map_err(|error| Report::from_io("encrypting a few words", error))?;
+    let mut back = Box::new(Decrypt::with(private)).wrap(Box::new(std::io::Cursor::new(sealed)), cx)?;
+    let mut opened = Vec::new();
+    back.read_to_end(&mut opened).map_err(|error| Report::from_io("opening a few words", error))?;
+    if opened == message { Ok(()) } else { Err(Report::failed("what came out is not what went in")) }
 }

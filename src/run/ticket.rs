@@ -81,17 +81,21 @@ pub fn terms<'a>(history: impl Iterator<Item = &'a Manifest>, wish: Wish) -> Res
         return Err(Report::refused(message).hint(format!("--for-minutes {}", enough(expected).as_mins())));
     }
     let limit = wish.limit.unwrap_or_else(|| size.map_or(POST_LIMIT, |largest| largest * u64::from(TIMES) + ROOM)).min(POST_LIMIT);
-    let why = match (expected, size) {
-        (Some(expected), Some(size)) => format!(
-            "valid for {} and {limit} bytes: the last {} dumps took up to {} and {size} bytes; this is twice as much and some room",
-            round(life),
-            last.len(),
-            round(expected)
-        ),
-        _ => format!("valid for {} and {limit} bytes: there is no dump of this job yet to judge by", round(life)),
-    };
-    let why = if wish.life.is_some() || wish.limit.is_some() { format!("{why}, where nothing else was asked for") } else { why };
+    let guess = || "as there is no dump of this job yet to judge by".to_owned();
+    let longest = expected.map(|expected| format!("twice {} and {}, of the last {}", round(expected), round(MARGIN), dumps(last.len())));
+    let largest = size.map(|size| format!("twice {size} bytes and {} MiB, of the last {}", ROOM >> 20, dumps(last.len())));
+    let reason = |asked: bool, judged: Option<String>| if asked { "as asked for".to_owned() } else { judged.unwrap_or_else(guess) };
+    let why = format!(
+        "valid for {}, {}; for up to {limit} bytes, {}",
+        round(life),
+        reason(wish.life.is_some(), longest),
+        reason(wish.limit.is_some(), largest)
+    );
     Ok(Terms { life, limit, expected, size, why })
+}
+
+fn dumps(count: usize) -> String {
+    if count == 1 { "dump".to_owned() } else { format!("{count} dumps") }
 }
 
 /// The name a ticket brings, where it ends as this job's own do: people and programs open a dump by its ending.
@@ -143,13 +147,17 @@ impl Engine {
     /// A name nobody has and nobody was promised.
     fn reserve(&self, job: &config::Job, s3: &S3, expires_at: Timestamp, cx: &Context) -> Result<String> {
         forget_old_promises(s3, cx)?;
+        let mut told = None;
         loop {
             let name = self.free_name(job, s3, cx)?;
             let promise = std::io::Cursor::new(expires_at.to_string().into_bytes());
             match s3.put(&format!("{RESERVED}{name}.promise"), Box::new(promise), cx) {
                 Ok(_) => return Ok(name),
                 Err(report) if report.kind == Kind::Refused => {
-                    cx.log.say("backup", &format!("{name} was promised to another ticket: waiting until the time gives another name"));
+                    if told.as_ref() != Some(&name) {
+                        cx.log.say("backup", &format!("{name} was promised to another ticket: waiting until the time gives another name"));
+                        told = Some(name);
+                    }
                     cx.pause(Duration::from_secs(1))?;
                 }
                 Err(report) => return Err(report),
@@ -190,7 +198,8 @@ mod tests {
         let history = [dump(20, 100), dump(50, 300), dump(10, 200)];
         let terms = terms(history.iter(), Wish::default()).unwrap();
         assert_eq!((terms.life, terms.limit), (SignedDuration::from_mins(130), 600 + ROOM));
-        assert!(terms.why.contains("the last 3 dumps took up to 50m and 300 bytes"), "{}", terms.why);
+        assert!(terms.why.contains("twice 50m and 30m, of the last 3 dumps"), "{}", terms.why);
+        assert!(terms.why.contains("twice 300 bytes and 64 MiB, of the last 3 dumps"), "{}", terms.why);
     }
 
     #[test]
@@ -198,6 +207,18 @@ mod tests {
         let terms = terms([].iter(), Wish::default()).unwrap();
         assert_eq!((terms.life, terms.limit), (FIRST_LIFE, POST_LIMIT));
         assert!(terms.why.contains("no dump of this job yet"), "{}", terms.why);
+    }
+
+    #[test]
+    fn a_ticket_says_of_itself_what_was_asked_for_and_what_was_judged() {
+        let history = [dump(50, 300)];
+        let why = |life, limit| terms(history.iter(), Wish { life, limit }).unwrap().why;
+        let size = why(None, Some(100));
+        assert!(size.contains("100 bytes, as asked for") && size.contains("twice 50m and 30m") && !size.contains("twice 300"), "{size}");
+        let life = why(Some(SignedDuration::from_mins(90)), None);
+        assert!(life.contains("1h 30m, as asked for") && life.contains("twice 300 bytes") && !life.contains("twice 50m"), "{life}");
+        let both = why(Some(SignedDuration::from_mins(90)), Some(400));
+        assert!(!both.contains("twice"), "{both}");
     }
 
     #[test]

@@ -39,7 +39,8 @@ const DIRECTORY_MODE: u32 = 0o700;
 /// A local store as configured, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The directory; made on first use.
+    /// The directory. It must be there: one that is not is a disk that is not mounted, or mistyped, and what would be made in its place would
+    /// fill the disk below, unseen. Whoever wants a new store makes its directory.
     pub path: PathBuf,
 }
 
@@ -47,12 +48,37 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Local {
     root: PathBuf,
+    /// Made when something is first put into it, and until then as good as empty.
+    is_own: bool,
 }
 
 impl Local {
-    /// The store in `settings.path`, which is made when something is first put into it.
+    /// The store in `settings.path`, which must be there: nothing is read from a directory that is not, and nothing makes it.
     pub fn new(settings: Settings) -> Self {
-        Local { root: settings.path }
+        Local { root: settings.path, is_own: false }
+    }
+
+    /// A store for ourselves, beside what else we keep on this machine: made when something is first put into it.
+    pub fn own(path: PathBuf) -> Self {
+        Local { root: path, is_own: true }
+    }
+
+    /// The directory is there. An empty answer of one that is not would be a lie.
+    fn present(&self) -> Result<()> {
+        match fs::metadata(&self.root) {
+            Ok(metadata) if metadata.is_dir() => Ok(()),
+            Ok(_) => Err(Report::failed(format!("the store {} is not a directory", self.root.display()))),
+            Err(error) if is_missing(&error) && self.is_own => Ok(()),
+            Err(error) if is_missing(&error) => Err(self.missing()),
+            error => error.map(drop).explain(|| format!("looking at {}", self.root.display())),
+        }
+    }
+
+    fn missing(&self) -> Report {
+        let path = shell_words::quote(&self.root.to_string_lossy()).into_owned();
+        Report::failed(format!("the directory of the store, {}, is not there", self.root.display()))
+            .hint(format!("is the disk mounted? findmnt -T {path}"))
+            .hint(format!("where it is to be a new store: mkdir -p -m 700 {path}"))
     }
 
     /// Where an object is, or will be. The key was checked.
@@ -112,6 +138,9 @@ impl Local {
     fn make(&self, directory: &Path) -> Result<()> {
         if directory.is_dir() {
             return Ok(());
+        }
+        if directory == self.root && !self.is_own {
+            return Err(self.missing());
         }
         if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             self.make(parent)?;
@@ -192,6 +221,7 @@ impl Store for Local {
         let path = self.path(key)?;
         let mut file = match File::open(&path) {
             Err(error) if is_missing(&error) => {
+                self.present()?;
                 return Err(Report::refused(format!("there is no {key} in {}", self.root.display())));
             }
             file => file.explain(|| format!("opening {}", path.display()))?,
@@ -213,7 +243,7 @@ impl Store for Local {
     fn head(&self, key: &str, _cx: &Context) -> Result<Option<Object>> {
         let path = self.path(key)?;
         match fs::metadata(&path) {
-            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) if is_missing(&error) => self.present().map(|()| None),
             Ok(metadata) if !metadata.is_file() => Ok(None),
             metadata => object(key.to_owned(), &metadata.explain(|| format!("looking at {}", path.display()))?).map(Some),
         }
@@ -221,6 +251,7 @@ impl Store for Local {
 
     fn list(&self, prefix: &str, cx: &Context) -> Result<Vec<Object>> {
         let mut found = Vec::new();
+        self.present()?;
         self.walk(&self.root, &mut found, cx)?;
         found.retain(|(key, _)| key.starts_with(prefix) && !is_temporary(Path::new(key)));
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -228,11 +259,14 @@ impl Store for Local {
     }
 
     fn delete(&self, key: &str, _cx: &Context) -> Result<()> {
-        remove(&self.path(key)?)
+        let path = self.path(key)?;
+        self.present()?;
+        remove(&path)
     }
 
     fn unfinished(&self, cx: &Context) -> Result<Vec<Unfinished>> {
         let mut found = Vec::new();
+        self.present()?;
         self.walk(&self.root, &mut found, cx)?;
         found.retain(|(key, _)| is_temporary(Path::new(key)));
         found
@@ -333,6 +367,35 @@ fn object(key: String, metadata: &Metadata) -> Result<Object> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_is_not_there_is_neither_read_nor_made() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let cx = Context::new(runtime.handle().clone());
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mnt/dumps");
+        let store = Local::new(Settings { path: path.clone() });
+        let put = |store: &Local| store.put("a/b.gpg", Box::new(io::Cursor::new(b"x".to_vec())), &cx).map(drop);
+        let told = [
+            store.list("", &cx).map(drop),
+            store.unfinished(&cx).map(drop),
+            store.head("a", &cx).map(drop),
+            store.get("a", None, &cx).map(drop),
+            store.delete("a", &cx),
+            put(&store),
+        ];
+        for (at, told) in told.into_iter().enumerate() {
+            let report = told.unwrap_err();
+            assert!(report.message.contains(&path.display().to_string()) && report.message.ends_with("is not there"), "{at}: {report}");
+            assert!(report.hints[0].contains("is the disk mounted?"), "{at}: {report:?}");
+        }
+        assert!(!directory.path().join("mnt").exists());
+        fs::create_dir_all(&path).unwrap();
+        put(&store).unwrap();
+        let own = Local::own(directory.path().join("own/leases"));
+        assert_eq!(own.list("", &cx).unwrap(), []);
+        put(&own).unwrap();
+    }
 
     #[test]
     fn a_full_disk_is_named_with_its_place_and_what_is_free() {

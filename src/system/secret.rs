@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::port::{Context, Log};
 use crate::process::Program;
-use crate::report::{Explain, Report, Result};
+use crate::report::{Explain, Kind, Report, Result};
 
 /// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,11 @@ impl Secret {
         let mut bytes = Zeroizing::new(match self {
             Secret::File(path) => {
                 let read = fs::read(path).explain(|| format!("the {what} cannot be read from {}", path.display()));
-                read.map_err(|error| error.hint(format!("ls -l {}", shell_words::quote(&path.to_string_lossy()))))?
+                // The configuration names a file that is not there for us: nothing was tried with it yet.
+                let wrong = |error: Report| {
+                    Report { kind: Kind::Usage, ..error }.hint(format!("ls -l {}", shell_words::quote(&path.to_string_lossy())))
+                };
+                read.map_err(wrong)?
             }
             Secret::Command(argv) => {
                 let [program, args @ ..] = argv.as_slice() else { return Err(Report::usage(format!("the {what} has an empty command"))) };

@@ -298,7 +298,7 @@ pub fn retention(bytes: &[u8]) -> Option<usize> {
     while !numbers.0.is_empty() && dumps.len() < 200 {
         dumps.push(made(dumps.len(), &mut numbers));
     }
-    judge(&Listing { dumps, problems: Vec::new() }, "orders", &policy)
+    judge(&Listing { dumps, ..Listing::default() }, "orders", &policy)
 }
 
 fn level(number: u8) -> Level {
@@ -362,7 +362,7 @@ fn judge(found: &Listing, job: &str, policy: &Policy) -> Option<usize> {
         let newest = good.map(|dump| dump.manifest.snapshot_at).max().unwrap();
         assert!(left.iter().filter(of_it).any(|dump| dump.manifest.snapshot_at == newest), "of {database:?}");
     }
-    let again = Listing { dumps: left.iter().map(|dump| (*dump).clone()).collect(), problems: Vec::new() };
+    let again = Listing { dumps: left.iter().map(|dump| (*dump).clone()).collect(), ..Listing::default() };
     // With fewer dumps the newest may look shrunk: then nothing goes.
     if let Ok(again) = decide(&again, job, policy, now()) {
         assert!(again.iter().all(|verdict| !verdict.may_go()), "judged again, something more may go");

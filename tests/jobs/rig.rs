@@ -109,6 +109,7 @@ impl Rig {
             keys.passphrase.display(),
             wanted.rest,
         );
+        std::fs::create_dir(dir.path().join("shelf")).unwrap();
         let config = dir.path().join("lifeboat.toml");
         std::fs::write(&config, text).unwrap();
         let inventory = config::load(&config).unwrap_or_else(|problems| panic!("{problems:#?}"));

@@ -184,6 +184,7 @@ fn a_worker_without_rights_makes_a_whole_backup_by_ticket() {
 fn a_replica_that_lacks_a_dump_is_stale_and_one_that_cannot_be_listed_is_not_fresh() {
     let case = Case::new();
     let offsite = case.path("offsite");
+    std::fs::create_dir(&offsite).unwrap();
     case.edit("[store.vault]", "[store.vault]\nreplica = \"offsite\"\nreplica_lag = \"1s\"");
     case.append(&format!("[store.offsite]\nkind = \"local\"\npath = {:?}\n", offsite.display().to_string()));
     let first = case.dump();

@@ -318,3 +318,16 @@ fn a_sweep_takes_only_what_is_old_ours_and_nobodys_and_only_when_told() {
     assert_eq!(shelf.unfinished.lock().unwrap().len(), 2);
     assert!(sweep(&shelf, day, Timestamp::now(), true, &context()).unwrap().is_empty());
 }
+
+#[test]
+fn a_time_that_is_shown_selects_what_it_was_shown_of() {
+    let (shelf, cx) = (Shelf::default(), context());
+    let mut dump = manifest("orders", "o-1.sql.gz.gpg", 1);
+    dump.snapshot_at = "2026-03-08T11:00:50.989Z".parse().unwrap();
+    place(&shelf, &dump);
+    let listing = list(&shelf, Some("orders"), &cx).unwrap();
+    let pick = |text: &str| listing.pick(&Selector::parse(text).unwrap(), None, None, now());
+    let told = pick("2026-03-08T11:00:51Z").unwrap_err();
+    let shown = told.causes[0].split(" of ").nth(1).unwrap().split(',').next().unwrap();
+    assert_eq!(pick(shown).unwrap().dump.manifest.object, dump.object, "{told}");
+}

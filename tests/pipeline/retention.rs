@@ -111,7 +111,7 @@ fn prune(dir: &Path, words: &[&str]) -> (Output, String) {
 #[test]
 fn the_command_shows_its_plan_and_removes_nothing_until_it_is_told_to() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Local::new(Settings { path: dir.path().join("vault") });
+    let store = shelf_in(dir.path(), "vault");
     nightly(&store, "orders", 4);
     config(dir.path(), "retention = { last = 1, daily = 2, verified = 1 }");
     let everything = || list(&store, None, &context()).unwrap().dumps.len();
@@ -130,7 +130,7 @@ fn the_command_shows_its_plan_and_removes_nothing_until_it_is_told_to() {
 #[test]
 fn the_command_refuses_on_doubt_and_without_a_policy() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Local::new(Settings { path: dir.path().join("vault") });
+    let store = shelf_in(dir.path(), "vault");
     nightly(&store, "orders", 4);
     config(dir.path(), "");
     let (output, told) = prune(dir.path(), &["--apply"]);
@@ -149,7 +149,7 @@ fn the_command_refuses_on_doubt_and_without_a_policy() {
 #[test]
 fn the_copies_in_a_replica_go_by_their_own_rule_and_are_proven_by_the_proofs_of_their_originals() {
     let dir = tempfile::tempdir().unwrap();
-    let [primary, second] = ["vault", "second"].map(|name| Local::new(Settings { path: dir.path().join(name) }));
+    let [primary, second] = ["vault", "second"].map(|name| shelf_in(dir.path(), name));
     nightly(&primary, "orders", 9);
     for day in 0..9 {
         replica::copy(&format!("orders-{day:03}.sql.gz.gpg"), &primary, &second, &context()).unwrap();
@@ -171,4 +171,9 @@ fn the_copies_in_a_replica_go_by_their_own_rule_and_are_proven_by_the_proofs_of_
     assert_eq!((left(&primary), left(&second)), (9, 8), "{told}");
     let stale = replica::compare(&primary, &second, SignedDuration::ZERO, Timestamp::now(), &context()).unwrap().stale;
     assert_eq!(stale, [], "what was let go is not missed");
+}
+
+fn shelf_in(dir: &std::path::Path, name: &str) -> Local {
+    std::fs::create_dir(dir.join(name)).unwrap();
+    Local::new(Settings { path: dir.join(name) })
 }

@@ -6,10 +6,12 @@
 use std::fmt;
 
 use jiff::civil::{Date, DateTime};
-use jiff::{SignedDuration, Timestamp, Unit, Zoned};
+use jiff::tz::TimeZone;
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit, Zoned};
 
 use super::{Listing, Picked, Problem, show};
-use crate::pipeline::manifest::{Dump, Manifest};
+use crate::pipeline::manifest::{Dump, ENDINGS, Manifest};
+use crate::report::diagnostic::nearest;
 use crate::report::{Report, Result};
 
 /// Hex digits of an id.
@@ -49,13 +51,47 @@ impl Selector {
         }
         if let Some(time) = text.strip_prefix(BEFORE) {
             let moment = Moment::parse(time)?;
-            let none = || Report::usage(format!("{} is no time", show(time))).hint(format!("{BEFORE}2026-11-20T03:00Z"));
+            let none = || no_time(time).hint(format!("{BEFORE}2026-11-20T03:00Z"));
             return moment.map(|moment| Selector::Before(moment.since)).ok_or_else(none);
         }
         if text.len() == ID && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Ok(Selector::Name(text.into()));
         }
         Ok(Moment::parse(text)?.map_or_else(|| Selector::Name(text.into()), Selector::At))
+    }
+}
+
+/// How a time is written.
+const WAYS: &str = "2026-11-20T03:00Z for UTC, 2026-11-20T03:00+01:00 with an offset, 2026-11-20T03:00[Europe/London] with a place";
+
+/// A day in digits, alone or with a time of day after it, and no ending of a dump's: whoever typed it meant no name.
+fn looks_like_time(text: &str) -> bool {
+    let day = "dddd-dd-dd".chars().zip(text.chars()).filter(|(form, c)| if *form == 'd' { c.is_ascii_digit() } else { c == form }).count();
+    let rest = text.get(10..).unwrap_or_default();
+    day == 10 && (rest.is_empty() || rest.starts_with(['T', 't', ' ', '_'])) && !ENDINGS.iter().any(|ending| text.ends_with(ending))
+}
+
+/// Why it is none, in the words of whoever reads times.
+fn no_time(text: &str) -> Report {
+    let report = Report::usage(format!("{} is no time", show(text)));
+    match text.parse::<Timestamp>() {
+        Err(error) => report.cause(show(&error.to_string())),
+        Ok(_) => report,
+    }
+}
+
+/// A place that nobody knows, or an offset that it does not have.
+fn wrong_zone(text: &str, zone: &str) -> Report {
+    if TimeZone::get(zone).is_ok() {
+        let report = no_time(text).hint("leave out the offset or the place");
+        let error = text.parse::<Zoned>().err();
+        return Report { causes: error.map(|error| show(&error.to_string())).into_iter().collect(), ..report };
+    }
+    let report = Report::usage(format!("{}: there is no time zone {}", show(text), show(zone)));
+    let names: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+    match nearest(zone, names.iter().map(String::as_str)) {
+        Some(near) => report.hint(format!("did you mean [{near}]?")).hint(WAYS),
+        None => report.hint(WAYS),
     }
 }
 
@@ -66,8 +102,11 @@ impl Moment {
         if let Some(since) = at {
             return Ok(Some(Moment { since, length: exactness(text) }));
         }
+        if let Some((_, zone)) = text.split_once('[').filter(|_| looks_like_time(text)) {
+            return Err(wrong_zone(text, zone.trim_end_matches(']')));
+        }
         if text.parse::<DateTime>().is_err() && text.parse::<Date>().is_err() {
-            return Ok(None);
+            return if looks_like_time(text) { Err(no_time(text).hint(WAYS)) } else { Ok(None) };
         }
         let day = text.get(..10).filter(|day| day.parse::<Date>().is_ok()).unwrap_or("2026-11-20");
         let time = text.get(11..16).filter(|time| time.as_bytes().get(2) == Some(&b':')).unwrap_or("03:00");
@@ -147,9 +186,11 @@ impl Listing {
 }
 
 /// `prod-202611200300.sql.gz.gpg of 2026-11-20T03:00:04Z`, with the database where there may be several.
-fn in_words(dump: &Dump) -> String {
+pub(super) fn in_words(dump: &Dump) -> String {
     let manifest = &dump.manifest;
-    let at = manifest.snapshot_at.round(Unit::Second).unwrap_or(manifest.snapshot_at);
+    // Cut and not rounded: what is shown, typed back, means this dump.
+    let whole = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Floor);
+    let at = manifest.snapshot_at.round(whole).unwrap_or(manifest.snapshot_at);
     let of = manifest.group.as_ref().and_then(|_| manifest.database()).map_or_else(String::new, |name| format!(", {}", show(name)));
     format!("{} of {at}{of}, id {}", manifest.object, manifest.id)
 }
@@ -192,5 +233,25 @@ mod tests {
             assert!(report.hints[0].contains("2026-11-20T03:00Z") && report.hints[0].contains("+01:00"), "{report:?}");
         }
         assert!(Selector::parse("before:yesterday").unwrap_err().message.contains("is no time"));
+    }
+
+    #[test]
+    fn a_zone_nobody_knows_is_named_and_the_likeliest_one_too() {
+        let report = Selector::parse("2026-11-21T16:05[Europe/Lodon]").unwrap_err();
+        assert_eq!(report.kind, Kind::Usage);
+        assert!(report.message.contains("Europe/Lodon") && !report.message.contains("has no time zone"), "{report}");
+        assert!(report.hints.iter().any(|hint| hint.contains("Europe/London")), "{report:?}");
+    }
+
+    #[test]
+    fn a_malformed_time_is_no_name() {
+        for text in ["2026-13-21T16:05Z", "2026-11-21T16:05 BST", "2026-11-21T25:05Z", "before:2026-13-21T16:05Z", "2026-02-30"] {
+            let report = Selector::parse(text).unwrap_err();
+            assert_eq!(report.kind, Kind::Usage, "{text}");
+            assert!(report.message.contains("is no time") && !report.hints.is_empty(), "{report:?}");
+        }
+        for text in ["2026-11-20T0300.sql.gz.gpg", "2026-13-21_orders.dump.zst.gpg", "2026-11-20-orders"] {
+            assert_eq!(Selector::parse(text).unwrap(), Selector::Name(text.into()));
+        }
     }
 }

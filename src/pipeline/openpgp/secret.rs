@@ -135,11 +135,11 @@ impl SecretKey {
             Report::usage(format!("the private key {ours} needs a passphrase, and none was given"))
                 .hint("set `passphrase` beside `secret` in the key's part of the configuration")
         } else if !seen.opened() && seen.asked {
-            Report::usage(format!("the passphrase given does not open the private key {ours}"))
+            Report::failed(format!("the passphrase given does not open the private key {ours}"))
                 .hint("look at `passphrase` in the key's part of the configuration")
         } else if !seen.opened() {
             let keys = seen.encrypted_to.join(", ");
-            let hint = format!("find who has it: gpg --list-keys {}", seen.encrypted_to.join(" "));
+            let hint = format!("find who has it: gpg --list-secret-keys {}", seen.encrypted_to.join(" "));
             Report::refused(format!("the message is encrypted to {keys}, not to the key given, {ours}")).hint(hint)
         } else if seen.broken() {
             Report::refused("the encrypted message was cut or manipulated: its integrity check failed")

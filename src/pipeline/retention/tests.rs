@@ -57,7 +57,7 @@ const PROVEN: Option<(Level, bool)> = Some((Level::L4, true));
 const BAD: Option<(Level, bool)> = Some((Level::L1, false));
 
 fn listing(dumps: Vec<Dump>) -> Listing {
-    Listing { dumps, problems: Vec::new() }
+    Listing { dumps, ..Listing::default() }
 }
 
 /// A proven dump each day, `days` back from `newest` hours ago.

@@ -16,7 +16,7 @@ use crate::pipeline::{catalogue, history};
 use crate::port::{Context, Source, Store};
 use crate::report::{Kind, Report, Result};
 use crate::run::ticket;
-use crate::store::local::{self, Local};
+use crate::store::local::Local;
 use crate::system::postgres::clients::Clients;
 use crate::system::postgres::databases::{self, Chosen};
 use crate::system::postgres::dump::{Dump, Globals, Layout};
@@ -100,7 +100,7 @@ impl Engine {
     ) -> Result<Vec<Lease>> {
         let locks = self.inventory.runs().join(LOCKS);
         // A store that cannot be looked into cannot hold a lease; this host's other jobs are held off all the same.
-        let own: Arc<dyn Store> = Arc::new(Local::new(local::Settings { path: locks.join("leases") }));
+        let own: Arc<dyn Store> = Arc::new(Local::own(locks.join("leases")));
         let store = if store.reserved().is_some() { &own } else { store };
         let claim = |database: &Option<String>| {
             let database = database.as_deref().unwrap_or(GLOBALS);

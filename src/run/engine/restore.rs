@@ -9,7 +9,7 @@ use crate::pipeline::chosen::Chosen;
 use crate::pipeline::inspect::{self, custom, plain};
 use crate::pipeline::manifest::{Format, Level, Manifest};
 use crate::pipeline::openpgp::SecretKey;
-use crate::pipeline::{restore, verify};
+use crate::pipeline::{peek, restore, verify};
 use crate::port::{Context, Store, Stream};
 use crate::report::{Kind, Report, Result};
 use crate::run::hands::Seen;
@@ -216,10 +216,12 @@ fn choose<'a>(manifest: &'a Manifest, wanted: &[String]) -> Result<BTreeSet<&'a 
     for text in wanted {
         let meant = manifest.tables.keys().filter(|table| means(text, table) || means(text, &plain(table)));
         let meant: Vec<&str> = meant.map(String::as_str).collect();
-        if meant.is_empty() {
+        if meant.is_empty() && is_pattern(text) {
             return Err(no_table(manifest, text));
         }
-        chosen.extend(meant);
+        // A name without its schema means what it means to `peek`.
+        let bare = if meant.is_empty() { Some(peek::table(manifest, text)?) } else { None };
+        chosen.extend(meant.into_iter().chain(bare));
     }
     Ok(chosen)
 }

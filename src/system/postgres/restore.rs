@@ -96,6 +96,17 @@ pub type Examine<'a> = &'a dyn Fn(&Context) -> Result<()>;
 pub type Prepare<'a> = &'a mut dyn FnMut(&Context) -> Result<()>;
 
 impl Postgres {
+    /// A new database could not be made; a role that may make none is told which right it lacks.
+    fn cannot_create(&self, error: &tokio_postgres::Error, name: &str) -> Report {
+        let report = explain_sql(error, name).under(format!("creating database {name:?}"));
+        let is_right = error.code().is_some_and(|code| code.code() == "42501") && report.to_string().contains("create database");
+        if !is_right {
+            return report;
+        }
+        let grant = format!("ALTER ROLE {} CREATEDB", escape_identifier(&self.settings.user));
+        report.hint(format!("as a superuser of that server: psql -c {}", shell_words::quote(&grant)))
+    }
+
     /// Makes the database, restores a dump into it, analyses it. Whatever fails, the half-made database is gone when this returns.
     ///
     /// `dump` gives the dump's bytes without the rows of tables, which it gives to what it is given ([`Rows`]). A plain dump holds SQL and nothing else.
@@ -234,10 +245,7 @@ impl Postgres {
         });
         let doors = if closed { self.closing(&client, &first, owner).await? } else { String::new() };
         let create = format!("CREATE DATABASE {first} OWNER {} TEMPLATE template0{locale}", escape_identifier(owner));
-        client
-            .batch_execute(&create)
-            .await
-            .map_err(|error| explain_sql(&error, target.into).under(format!("creating database {:?}", target.into)))?;
+        client.batch_execute(&create).await.map_err(|error| self.cannot_create(&error, target.into))?;
         let mark = escape_literal(&format!("{UNFINISHED} from {} since {}", target.dump, Timestamp::now()));
         let marked = client
             .batch_execute(&format!(

@@ -124,7 +124,7 @@ fn shelf_card(shelf: &Shelf, now: Timestamp) -> Card {
     };
     let age = now.duration_since(dump.manifest.snapshot_at);
     let late = shelf.max_age.filter(|most| age > *most);
-    let (proof, proof_tone) = match (dump.proven(), dump.proofs.iter().any(|proof| !proof.held)) {
+    let (proof, proof_tone) = match (dump.proven().filter(|_| dump.disproven().is_none()), dump.disproven().is_some()) {
         (Some(proof), _) => (format!("proven {}", proof.level), Tone::Good),
         (None, true) => ("PROOF FAILED".into(), Tone::Bad),
         (None, false) => ("not proven".into(), Tone::Warn),
