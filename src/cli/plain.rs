@@ -82,6 +82,7 @@ impl Printer {
             Fact::StepUndone { error: None, .. } => vec!["   undone".into()],
             Fact::StepUndone { error: Some(error), .. } => vec![format!("   NOT undone: {error}")],
             Fact::Answered { answer, by, .. } if by != &who() => vec![format!("   answered by {by}: {}", answer_word(answer))],
+            Fact::StepReopened { step } => vec![format!("   back to {step}, to correct what was answered")],
             Fact::Parked { step } => vec![format!("   parked at {step}")],
             Fact::RunEnded { verdict, reason } => {
                 let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -114,6 +115,7 @@ fn answer_word(answer: &Answer) -> String {
         Answer::Retry => "again".into(),
         Answer::Undo => "undo".into(),
         Answer::Leave => "leave it".into(),
+        Answer::Back => "back to the answers before".into(),
         Answer::Skip { reason } => format!("skip: {reason}"),
         Answer::Override { reason } => format!("override: {reason}"),
         Answer::Abort { reason } => format!("abort: {reason}"),
@@ -152,34 +154,40 @@ fn converse(asking: Asking<'_>) -> Option<Answer> {
             for line in asking.action {
                 say(&format!("   would do: {line}"));
             }
-            choose(&[("", "start", Choice::Plain(Answer::Go)), SKIP, ABORT])
+            if let Some(words) = asking.known.foreseen {
+                say(&format!("   will take: {words}"));
+            }
+            choose(&with_back(&[("", "start", Choice::Plain(Answer::Go)), SKIP, ABORT], asking.back))
         }
         Question::AlreadyTrue => {
             say("   the checks of this step hold already");
-            choose(&[
+            let offers = [
                 ("", "record that and go on", Choice::Plain(Answer::Record)),
                 ("g", "do it all the same", Choice::Plain(Answer::Go)),
                 ABORT,
-            ])
+            ];
+            choose(&with_back(&offers, asking.back))
         }
         Question::Danger { target, consequence } => {
             say(&format!("   DANGER: {consequence}"));
-            let typed = line(&format!("   type {target} to go on, s to skip, a to abort: "))?;
+            let back = if asking.back { ", b to correct the answers before" } else { "" };
+            let typed = line(&format!("   type {target} to go on, s to skip, a to abort{back}: "))?;
             match typed.as_str() {
+                "b" if asking.back && target != "b" => Some(Answer::Back),
                 "s" if target != "s" => Some(Answer::Skip { reason: reason()? }),
                 "a" if target != "a" => Some(Answer::Abort { reason: reason()? }),
                 _ => Some(Answer::Typed { text: typed }),
             }
         }
-        Question::Manual { checklist, fields } => manual(checklist, fields),
-        Question::Failed { undo, .. } => choose(&remedies(*undo)),
+        Question::Manual { checklist, fields } => manual(checklist, fields, asking.back),
+        Question::Failed { undo, .. } => choose(&with_back(&remedies(*undo), asking.back)),
         Question::Unknown { repeatable, undo } => {
             let harm = if *repeatable { "doing it again does no harm" } else { "doing it again may do harm" };
             say(&format!("   it is not known whether this was done, and its checks do not hold; {harm}"));
             choose(&remedies(*undo))
         }
         Question::TakeBack { undo } => {
-            say(&format!("   can be taken back: {undo}"));
+            say(&format!("   step {}, {}, can be taken back: {undo}", asking.known.number, asking.known.title));
             choose(&[("u", "take it back", Choice::Plain(Answer::Undo)), ("", "leave it", Choice::Plain(Answer::Leave))])
         }
     }
@@ -196,6 +204,11 @@ type Offer = (&'static str, &'static str, Choice);
 
 const SKIP: Offer = ("s", "skip", Choice::Reason(|reason| Answer::Skip { reason }));
 const ABORT: Offer = ("a", "abort", Choice::Reason(|reason| Answer::Abort { reason }));
+
+fn with_back(offers: &[Offer], back: bool) -> Vec<Offer> {
+    let back = back.then_some(("b", "correct the answers before", Choice::Plain(Answer::Back)));
+    offers.iter().cloned().chain(back).collect()
+}
 
 fn remedies(undo: bool) -> Vec<Offer> {
     let mut offers = vec![("r", "again", Choice::Plain(Answer::Retry))];
@@ -219,23 +232,23 @@ fn choose(offers: &[Offer]) -> Option<Answer> {
     }
 }
 
-fn manual(checklist: &[String], fields: &[Field]) -> Option<Answer> {
+fn manual(checklist: &[String], fields: &[Field], back: bool) -> Option<Answer> {
     for item in checklist {
         say(&format!("   [ ] {item}"));
     }
     let mut answers = BTreeMap::new();
     for field in fields {
         let choices = if field.choices.is_empty() { String::new() } else { format!(" ({})", field.choices.join(", ")) };
-        let accepted = |text: &str| !text.is_empty() && (field.choices.is_empty() || field.choices.iter().any(|choice| choice == text));
         let text = loop {
             let text = line(&format!("   {}{choices}: ", field.label))?;
-            if accepted(&text) {
-                break text;
+            match field.wrong(&text, Timestamp::now()) {
+                None => break text,
+                Some(wrong) => say(&format!("   {wrong}")),
             }
         };
         answers.insert(field.name.clone(), text);
     }
-    match choose(&[("", "all of this is done", Choice::Plain(Answer::Go)), SKIP, ABORT])? {
+    match choose(&with_back(&[("", "all of this is done", Choice::Plain(Answer::Go)), SKIP, ABORT], back))? {
         Answer::Go => Some(Answer::Done { fields: answers }),
         other => Some(other),
     }

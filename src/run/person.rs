@@ -2,18 +2,35 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::fact::{Answer, Question};
-use crate::runbook::plan::Step;
+use crate::runbook::plan::{Field, Step};
 
 /// What is asked, and about what.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking<'a> {
     /// The step, as planned.
     pub step: &'a Step,
+    /// Where and what it is by now.
+    pub known: Known<'a>,
     /// What exactly will be done, rendered; empty for a manual step.
     pub action: &'a [String],
     /// The question.
     pub question: &'a Question,
+    /// The answers of the manual step before can still be corrected.
+    pub back: bool,
+}
+
+/// A step as far as it is known when something is asked about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// 1, 2 …
+    pub number: usize,
+    /// Its title, filled in.
+    pub title: &'a str,
+    /// What its action will take, where that could be looked up.
+    pub foreseen: Option<&'a str>,
 }
 
 /// What came back.
@@ -55,8 +72,8 @@ impl Unattended {
             Question::Unknown { repeatable: true, .. } => Some(Answer::Retry),
             Question::Danger { target, .. } if self.boxed => Some(Answer::Typed { text: target.clone() }),
             Question::Manual { fields, .. } if self.boxed => {
-                let samples: Option<BTreeMap<_, _>> =
-                    fields.iter().map(|field| Some((field.name.clone(), field.sample.clone()?))).collect();
+                let good = |field: &Field| field.sample.clone().filter(|sample| field.wrong(sample, Timestamp::now()).is_none());
+                let samples: Option<BTreeMap<_, _>> = fields.iter().map(|field| Some((field.name.clone(), good(field)?))).collect();
                 samples.map(|fields| Answer::Done { fields })
             }
             _ => None,

@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::fact::{Answer, Entry, Fact, Proven, Question, Verdict};
 use super::hands::{Hands, Seen};
 use super::journal::Journal;
 use super::live::Live;
-use super::person::{Asking, Person, Said};
-use super::state::{State, Status};
+use super::person::{Asking, Known, Person, Said};
+use super::state::{State, Status, StepState};
 use crate::port::Context;
 use crate::report::{Explain, Kind, Report, Result};
 use crate::runbook::describe;
-use crate::runbook::plan::{Action, Check, DrillMode, Plan, Step, Undo, Verify};
+use crate::runbook::plan::{Action, Check, DrillMode, Field, Plan, Step, Undo, Verify};
 use crate::runbook::template::{self, Scope};
 
 /// How often a check with time left is asked again.
@@ -52,6 +54,8 @@ struct Abort(String);
 enum Stop {
     Abort(Abort),
     Leave(Report),
+    /// An earlier step is open again.
+    Back,
 }
 
 impl From<Report> for Stop {
@@ -73,7 +77,7 @@ impl Walk {
         while let Some(index) = self.state.next() {
             let step = self.plan.steps[index].clone();
             match self.step(&step) {
-                Ok(()) => {}
+                Ok(()) | Err(Stop::Back) => {}
                 Err(Stop::Leave(report)) => return Err(report),
                 Err(Stop::Abort(Abort(reason))) => {
                     self.take_back()?;
@@ -221,9 +225,7 @@ impl Walk {
         loop {
             let question = Question::Manual { checklist: checklist.clone(), fields: ask.clone() };
             match self.ask(step, &question)? {
-                Answer::Done { fields } if ask.iter().all(|field| is_filled(fields.get(&field.name))) => {
-                    break;
-                }
+                Answer::Done { fields } if ask.iter().all(|field| is_taken(field, fields.get(&field.name))) => break,
                 Answer::Skip { reason } => return Ok(self.record(Fact::StepSkipped { step: step.id.clone(), reason })?),
                 Answer::Abort { reason } => return Err(Stop::Abort(Abort(reason))),
                 _ => {}
@@ -342,7 +344,7 @@ impl Walk {
 
     fn remedy(&mut self, step: &Step, error: Report) -> Result<Remedy, Stop> {
         loop {
-            let undo = self.state.step(&step.id).is_some_and(|known| known.undo.is_some());
+            let undo = self.state.step(&step.id).is_some_and(StepState::can_be_undone);
             let answer = match self.ask(step, &Question::Failed { error: error.clone(), undo }) {
                 // Nobody is there: the exit code tells what failed, not only that the run waits.
                 Err(Stop::Leave(parked)) if parked.kind == Kind::Parked => {
@@ -401,7 +403,7 @@ impl Walk {
     /// The run is being given up: each undo that is registered is offered, the latest first.
     fn take_back(&mut self) -> Result<()> {
         let registered: Vec<String> =
-            self.state.steps.iter().rev().filter(|step| step.undo.is_some()).map(|step| step.id.clone()).collect();
+            self.state.steps.iter().rev().filter(|step| step.can_be_undone()).map(|step| step.id.clone()).collect();
         for id in registered {
             let Some((step, words)) = self.plan.step(&id).cloned().zip(self.state.step(&id).and_then(|known| known.undo.clone())) else {
                 continue;
@@ -409,7 +411,7 @@ impl Walk {
             let Some(undo) = step.undo.clone() else { continue };
             match self.ask(&step, &Question::TakeBack { undo: words }) {
                 Ok(Answer::Undo) => self.undo(&step, &undo)?,
-                Ok(_) | Err(Stop::Abort(_)) => {}
+                Ok(_) | Err(Stop::Abort(_) | Stop::Back) => {}
                 Err(Stop::Leave(report)) => return Err(report),
             }
         }
@@ -426,10 +428,21 @@ impl Walk {
         self.cx.check()?;
         let action = self.described(step, &step.action).unwrap_or_default();
         self.record(Fact::Asked { step: step.id.clone(), question: question.clone() })?;
-        match self.person.ask(Asking { step, action: &action, question }) {
+        let earlier = self.earlier_answers(question);
+        let number = self.plan.steps.iter().position(|known| known.id == step.id).map_or(0, |at| at + 1);
+        let known = self.state.step(&step.id);
+        let known =
+            Known { number, title: known.map_or("", |known| &known.title), foreseen: known.and_then(|known| known.foreseen.as_deref()) };
+        match self.person.ask(Asking { step, known, action: &action, question, back: earlier.is_some() }) {
             Said::Answer(answer, by) => {
                 self.record(Fact::Answered { step: step.id.clone(), answer: answer.clone(), by })?;
-                Ok(answer)
+                match earlier {
+                    Some(step) if answer == Answer::Back => {
+                        self.record(Fact::StepReopened { step })?;
+                        Err(Stop::Back)
+                    }
+                    _ => Ok(answer),
+                }
             }
             Said::Nobody => {
                 self.record(Fact::Parked { step: step.id.clone() })?;
@@ -437,6 +450,12 @@ impl Walk {
                 Err(Stop::Leave(parked.hint(format!("lifeboat resume {}", self.state.run))))
             }
         }
+    }
+
+    /// The step one can go back to from this question.
+    fn earlier_answers(&self, question: &Question) -> Option<String> {
+        let index = self.state.correctable(&self.plan).filter(|_| question.leads_back())?;
+        Some(self.plan.steps[index].id.clone())
     }
 
     fn record(&mut self, fact: Fact) -> Result<()> {
@@ -485,6 +504,11 @@ enum Look {
     Now,
     /// After it, with the time each check is given.
     Patiently,
+}
+
+/// An answer that would only fail in a later step is not taken.
+fn is_taken(field: &Field, answer: Option<&String>) -> bool {
+    answer.is_some_and(|text| field.wrong(text, Timestamp::now()).is_none())
 }
 
 fn is_filled(answer: Option<&String>) -> bool {
