@@ -477,3 +477,48 @@ fn a_second_process_is_refused_while_the_first_holds_the_run() {
     assert_eq!(third.status.code(), Some(0), "{}", String::from_utf8_lossy(&third.stderr));
     assert_proven(&run::read(&bare.ward.runs(), "latest").unwrap());
 }
+
+/// What each attempt failed with.
+fn failures(kept: &Kept) -> Vec<lifeboat::report::Report> {
+    let failed = kept.entries.iter().filter_map(|entry| if let Fact::StepFailed { error, .. } = &entry.fact { Some(error) } else { None });
+    failed.cloned().collect()
+}
+
+#[test]
+fn a_wrong_dump_is_no_dead_end_its_copy_goes_before_a_retry_and_the_way_to_the_one_before_is_told() {
+    let scene = Scene::open();
+    let client = scene.the_box.cluster().connect("orders", &scene.cx).unwrap();
+    execute(&scene, &client, "TRUNCATE shop.orders CASCADE");
+    let engine = Arc::new(Engine::new(Arc::clone(&scene.ward.inventory)));
+    let second = || Timestamp::now().as_second();
+    let before = second();
+    until("dumps to get another name", || second() > before);
+    let empty = engine.backup("orders", &scene.cx).unwrap()[0].object.clone();
+    let walk = |run: &str, values: &[(&str, &str)], answers: Vec<Answer>| {
+        let plan = scene.ward.plan(None, "snapshot-restore", run, Timestamp::now(), values);
+        let person = Script { answers: answers.into(), asked: Arc::default() };
+        let crew = Crew { hands: Arc::clone(&engine) as _, person: Box::new(person), witness: Box::new(()) };
+        run::start(&scene.ward.runs(), plan, false, Timestamp::now(), crew, &scene.cx).unwrap().wait().ok();
+        scene.ward.kept(run)
+    };
+    let go = || vec![Answer::Go, Answer::Go, Answer::Go];
+    let kept = walk("wrong", &[("dump", &empty), ("into", "copy_1")], [go(), vec![Answer::Retry, Answer::Retry]].concat());
+    let foreseen = kept.state.step("pick").unwrap().foreseen.clone().unwrap();
+    assert!(foreseen.starts_with(&format!("{empty}, as of 2")), "{foreseen}");
+    let failures = failures(&kept);
+    assert_eq!(failures.len(), 3, "{}", story(&kept));
+    for failure in &failures {
+        assert_eq!(failure.message, "not proven: there are orders in it", "{}", story(&kept));
+    }
+    let snapshot_at = &kept.state.step("pick").unwrap().outputs["snapshot_at"];
+    let command = format!("lifeboat run snapshot-restore --set dump=before:{snapshot_at}   # ");
+    assert!(failures[0].hints.iter().any(|hint| hint.starts_with(&command)), "{:?}", failures[0].hints);
+    // And it gets there.
+    let kept = walk("right", &[("dump", &format!("before:{snapshot_at}"))], go());
+    assert_proven(&kept);
+
+    // A database that was there before is nobody's to drop, whoever restored it.
+    let taken = walk("taken", &[("dump", &empty), ("into", "copy_1")], [go(), vec![Answer::Retry]].concat());
+    assert!(taken.entries.iter().all(|entry| !matches!(&entry.fact, Fact::ActionEnded { step, error: None, .. } if step == "restore")));
+    assert!(scene.databases().iter().any(|(name, _)| name == "copy_1"));
+}

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::report::Report;
 use crate::run::fact::{Answer, Entry, Fact, Proven, Question, Verdict};
-use crate::run::person::{Asking, Person, Said};
+use crate::run::person::{Asking, COMMAND, Person, Said};
 use crate::run::report::time;
 use crate::run::walk::Witness;
 use crate::run::who;
@@ -81,6 +81,8 @@ impl Printer {
             Fact::StepOverridden { reason, .. } => vec![format!("   OVERRIDDEN without proof: {reason}")],
             Fact::StepUndone { error: None, .. } => vec!["   undone".into()],
             Fact::StepUndone { error: Some(error), .. } => vec![format!("   NOT undone: {error}")],
+            // That a command is carried out needs no answer, and so there is none to tell.
+            Fact::Answered { by, .. } if by == COMMAND => Vec::new(),
             Fact::Answered { answer, by, .. } if by != &who() => vec![format!("   answered by {by}: {}", answer_word(answer))],
             Fact::StepReopened { step } => vec![format!("   back to {step}, to correct what was answered")],
             Fact::Parked { step } => vec![format!("   parked at {step}")],

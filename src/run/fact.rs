@@ -79,7 +79,7 @@ pub enum Fact {
         step: String,
         /// What was said.
         answer: Answer,
-        /// `user@host`, or `--yes`.
+        /// `user@host`; `--yes`; or `the command`, where that was the whole of it.
         by: String,
     },
     /// How the action can be taken back is known, before it is done.

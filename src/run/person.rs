@@ -48,6 +48,20 @@ pub trait Person: Send {
     fn ask(&mut self, asking: Asking<'_>) -> Said;
 }
 
+/// A command that is one piece of work: whoever typed it has said all there is to say. Answers what [`Unattended`] would, in the command's name.
+#[derive(Clone, Copy, Debug)]
+pub struct Commanded;
+
+/// By whom the answers of [`Commanded`] are.
+pub const COMMAND: &str = "the command";
+
+impl Person for Commanded {
+    fn ask(&mut self, asking: Asking<'_>) -> Said {
+        let answer = Unattended { boxed: false }.answer(asking.question);
+        answer.map_or(Said::Nobody, |answer| Said::Answer(answer, COMMAND.into()))
+    }
+}
+
 /// Nobody is at the keyboard: `--yes`. Answers only what is safe to answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Unattended {
@@ -90,6 +104,20 @@ mod tests {
         let danger = Question::Danger { target: "orders".into(), consequence: "is replaced".into() };
         assert_eq!(Unattended { boxed: false }.answer(&danger), None);
         assert_eq!(Unattended { boxed: true }.answer(&danger), Some(Answer::Typed { text: "orders".into() }));
+    }
+
+    #[test]
+    fn a_sample_that_is_no_answer_any_more_is_not_given() {
+        let field = |sample: &str| Field {
+            name: "until".into(),
+            label: "Until".into(),
+            kind: crate::runbook::plan::FieldKind::ComingDay,
+            choices: Vec::new(),
+            sample: Some(sample.into()),
+        };
+        let manual = |sample: &str| Question::Manual { checklist: Vec::new(), fields: vec![field(sample)] };
+        assert_eq!(Unattended { boxed: true }.answer(&manual("2020-01-01")), None);
+        assert!(Unattended { boxed: true }.answer(&manual("2099-12-31")).is_some());
     }
 
     #[test]

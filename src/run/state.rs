@@ -70,6 +70,8 @@ pub struct StepState {
     pub outputs: BTreeMap<String, String>,
     /// The action of this attempt ended well, or the person said so: only the checks are left.
     pub acted: bool,
+    /// The action of some attempt was seen to end well; what it made may still be there.
+    pub ended_well: bool,
     /// What exactly was done.
     pub action: Option<String>,
     /// Its action may have changed something: it began, and it did not end by saying that nothing was touched.
@@ -140,6 +142,7 @@ impl StepState {
             checks: Vec::new(),
             outputs: BTreeMap::new(),
             acted: false,
+            ended_well: false,
             action: None,
             touched: false,
             touched_before: false,
@@ -286,6 +289,7 @@ impl State {
             Fact::ActionEnded { step, outputs, error: None } => self.at(step, |s| {
                 s.status = Status::Active;
                 s.acted = true;
+                s.ended_well = true;
                 s.outputs.extend(outputs.clone());
             }),
             // That it failed is known from here on, whether or not anybody lived to say so.
@@ -308,6 +312,7 @@ impl State {
                     s.status = Status::Undone;
                     s.acted = false;
                     s.touched = false;
+                    s.ended_well = false;
                     s.undo = None;
                     s.undo_error = None;
                 }

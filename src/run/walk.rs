@@ -18,7 +18,7 @@ use super::state::{State, Status, StepState};
 use crate::port::Context;
 use crate::report::{Explain, Kind, Report, Result};
 use crate::runbook::describe;
-use crate::runbook::plan::{Action, Check, DrillMode, Field, Plan, Step, Undo, Verify};
+use crate::runbook::plan::{Action, Check, DrillMode, Field, Parameter, ParameterKind, Plan, Step, Undo, Verify, Work};
 use crate::runbook::template::{self, Scope};
 
 /// How often a check with time left is asked again.
@@ -197,6 +197,7 @@ impl Walk {
     }
 
     fn permission(&mut self, step: &Step) -> Result<Checkpoint, Stop> {
+        self.foresee(step)?;
         loop {
             let question = self.checkpoint_question(step)?;
             match (self.ask(step, &question)?, question) {
@@ -209,6 +210,16 @@ impl Walk {
                 (Answer::Abort { reason }, _) => return Err(Stop::Abort(Abort(reason))),
                 _ => {} // not an answer to this question: it stands
             }
+        }
+    }
+
+    /// Whoever says go should know to what. Where it cannot be looked up, the action will say why.
+    fn foresee(&mut self, step: &Step) -> Result<()> {
+        let cx = self.live.context(&self.cx);
+        let words = template::action(&step.action, &self.scope(step)).and_then(|action| self.hands.foresee(&action, &cx));
+        match words {
+            Ok(Some(words)) => self.record(Fact::Foreseen { step: step.id.clone(), words }),
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 
@@ -269,8 +280,14 @@ impl Walk {
         }
         let words = self.words(step, &action).join("\n");
         self.record(Fact::ActionStarted { step: step.id.clone(), action: words })?;
+        let ended_well = self.state.step(&step.id).is_some_and(|known| known.ended_well);
         let cx = self.live.context(&self.cx);
-        let (outputs, error) = match within(step, &cx, || self.carry_out(step, &action, &cx)) {
+        let (outputs, error) = match within(step, &cx, || {
+            if ended_well {
+                self.hands.clear(&action, &cx)?;
+            }
+            self.carry_out(step, &action, &cx)
+        }) {
             Ok(outputs) => (outputs, None),
             Err(error) => (BTreeMap::new(), Some(error)),
         };
@@ -338,6 +355,10 @@ impl Walk {
     }
 
     fn failed(&mut self, step: &Step, error: Report) -> Result<Remedy, Stop> {
+        let error = match self.with_another_dump(step) {
+            Some(command) => error.hint(format!("{command}   # once this run is given up: the dump before")),
+            None => error,
+        };
         self.record(Fact::StepFailed { step: step.id.clone(), error: error.clone() })?;
         self.remedy(step, error)
     }
@@ -358,6 +379,31 @@ impl Walk {
                 return Ok(remedy);
             }
         }
+    }
+
+    /// Where a dump turns out to be the wrong one: the command that starts again with the one before it, everything else as it was given.
+    fn with_another_dump(&self, step: &Step) -> Option<String> {
+        let Action::Job(Work::Verify { .. } | Work::Restore { .. }) = &step.action else { return None };
+        let dump = self.plan.parameters.iter().find(|parameter| parameter.kind == ParameterKind::Dump)?;
+        let snapshot_at = self.state.steps.iter().find_map(|known| known.outputs.get("snapshot_at"))?;
+        let scope = Scope::new(&self.plan, &BTreeMap::new());
+        let taken = match template::action(&step.action, &self.scope(step)) {
+            Ok(Action::Job(Work::Restore { into, .. })) => Some(into),
+            _ => None,
+        };
+        let is_given = |parameter: &Parameter, value: &String| {
+            let Some(default) = &parameter.default else { return true };
+            // The database of this run is there now: the next one gets a name of its own.
+            let is_taken = parameter.kind == ParameterKind::Database && taken.as_ref() == Some(value);
+            parameter.name != dump.name && !is_taken && template::render(default, &scope).ok().as_ref() != Some(value)
+        };
+        let given = self.plan.parameters.iter().filter_map(|parameter| {
+            let value = self.plan.values.get(&parameter.name).filter(|value| is_given(parameter, value))?;
+            Some(format!("{}={value}", parameter.name))
+        });
+        let sets = std::iter::once(format!("{}=before:{snapshot_at}", dump.name)).chain(given);
+        let sets: String = sets.map(|set| format!(" --set {}", shell_words::quote(&set))).collect();
+        Some(format!("lifeboat run {}{sets}", shell_words::quote(&self.plan.runbook)))
     }
 
     /// What an answer to a failure means; `None` asks again.

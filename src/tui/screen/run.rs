@@ -206,7 +206,7 @@ fn proof(step: &Step, state: &StepState, known: &Known, theme: &Theme, columns: 
     lines.push(Line::default());
     match &step.verify {
         Verify::None(reason) => {
-            lines.push(label("proven by", theme));
+            lines.push(label("no check of its own", theme));
             lines.extend(wrap(&[Span::styled(format!("  {}", clean(reason)), theme.text)], columns, 2));
         }
         Verify::Checks(checks) => {
@@ -277,7 +277,7 @@ fn standing(model: &Model, run: &Followed, at: usize, step: &Step, state: &StepS
         Status::Running => "cut off while running".into(),
         Status::Proven(Proven::Checked) => "proven, its checks hold".into(),
         Status::Proven(Proven::AlreadyTrue) => "proven, it held already".into(),
-        Status::Proven(Proven::Action) => "proven by the action itself".into(),
+        Status::Proven(Proven::Action) => "done".into(),
         Status::Proven(Proven::Simulated) => "simulated".into(),
         Status::Skipped => "left out".into(),
         Status::Overridden => "gone past without proof".into(),
