@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use jiff::Timestamp;
+use unicode_width::UnicodeWidthStr;
 
 use crate::report::Report;
 use crate::run::fact::{Answer, Entry, Fact, Proven, Question, Verdict};
@@ -19,7 +20,31 @@ use crate::runbook::plan::{Field, Plan};
 /// Says one line to the person. When stderr is gone there is nobody to say it to.
 pub fn say(line: &str) {
     let clean: String = line.chars().filter(|c| !c.is_control()).collect();
-    writeln!(io::stderr().lock(), "{clean}").ok();
+    let columns = if io::stderr().is_terminal() { crossterm::terminal::size().ok().map(|(columns, _)| columns) } else { None };
+    for line in folded(&clean, columns.map_or(usize::MAX, usize::from)) {
+        writeln!(io::stderr().lock(), "{line}").ok();
+    }
+}
+
+/// A line broken between words where a terminal would break it anywhere; what goes on begins below the first word. Commands stay in one
+/// piece: they are to be copied.
+fn folded(line: &str, columns: usize) -> Vec<String> {
+    let is_command = ["$ ", "try: ", "would do: "].iter().any(|sign| line.contains(&format!("  {sign}")));
+    if is_command || line.width() <= columns || columns < 40 {
+        return vec![line.to_owned()];
+    }
+    let is_clock = line.as_bytes().first().is_some_and(u8::is_ascii_digit) && line.contains("  ");
+    let before = if is_clock { line.find("  ").unwrap_or(0) } else { 0 };
+    let indent = before + (line[before..].len() - line[before..].trim_start().len());
+    let (head, rest) = line.split_at(indent);
+    let mut lines = vec![head.to_owned()];
+    for word in rest.split_inclusive(' ') {
+        match lines.last_mut() {
+            Some(last) if last.width() + word.trim_end().width() <= columns || last.trim().is_empty() => *last += word,
+            _ => lines.push(" ".repeat(indent) + word),
+        }
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// Says one line of our own making, its colours left in.
@@ -294,4 +319,34 @@ fn line(prompt: &str) -> Option<String> {
 /// Waits until the person has read what is above. Says whether they are still there.
 pub fn wait_for_enter() -> bool {
     line("").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_broken_between_words_and_a_command_not_at_all() {
+        let line = "       The runbook: get the database back, from the first message to the last test.";
+        assert_eq!(folded(line, 80), ["       The runbook: get the database back, from the first message to the last", "       test."]);
+        let timed = "03:00:00     ok  every table has as many rows as the manifest says it should have: nine of nine tables";
+        assert_eq!(
+            folded(timed, 80),
+            ["03:00:00     ok  every table has as many rows as the manifest says it should", "             have: nine of nine tables"]
+        );
+        let command = format!("03:00:00     $ lifeboat restore {}", "production-202602280200.sql.gz.gpg ".repeat(4));
+        assert_eq!(folded(&command, 80), [command.clone()]);
+        assert_eq!(folded(line, usize::MAX), [line]);
+    }
+
+    #[test]
+    fn nobody_is_said_to_have_answered_where_the_command_was_all() {
+        let plan: Plan = toml::from_str("runbook = 'x'\ntitle = 'x'\nowner = ''\nreview_by = '2099-01-01'\nsteps = []").unwrap();
+        let told = |by: &str| {
+            let fact = Fact::Answered { step: "x".into(), answer: Answer::Go, by: by.into() };
+            Printer::default().lines(&Entry { seq: 1, at: Timestamp::UNIX_EPOCH, prev: String::new(), fact }, &plan)
+        };
+        assert!(told(COMMAND).is_empty());
+        assert_eq!(told("--yes"), ["   answered by --yes: go"]);
+    }
 }

@@ -49,6 +49,7 @@ pub struct State {
 
 /// Where a step is.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something else of what was done")]
 pub struct StepState {
     /// The step's id.
     pub id: String,

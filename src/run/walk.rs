@@ -399,11 +399,11 @@ impl Walk {
         };
         let given = self.plan.parameters.iter().filter_map(|parameter| {
             let value = self.plan.values.get(&parameter.name).filter(|value| is_given(parameter, value))?;
-            Some(format!("{}={value}", parameter.name))
+            Some((&parameter.name, value.clone()))
         });
-        let sets = std::iter::once(format!("{}=before:{snapshot_at}", dump.name)).chain(given);
-        let sets: String = sets.map(|set| format!(" --set {}", shell_words::quote(&set))).collect();
-        Some(format!("lifeboat run {}{sets}", shell_words::quote(&self.plan.runbook)))
+        let sets = std::iter::once((&dump.name, format!("before:{snapshot_at}"))).chain(given);
+        let sets: Vec<String> = sets.map(|(name, value)| format!("--set {name}={}", shell_words::quote(&value))).collect();
+        Some(format!("lifeboat run {} {}", shell_words::quote(&self.plan.runbook), sets.join(" ")))
     }
 
     /// What an answer to a failure means; `None` asks again.
