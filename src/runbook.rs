@@ -25,7 +25,7 @@
 //!
 //! | action | value |
 //! |---|---|
-//! | `manual` | `{ checklist = ["…"], ask = [{ name, label, choices, sample }] }`; outputs: the names asked for |
+//! | `manual` | `{ checklist = ["…"], ask = [{ name, label, kind, choices, sample }] }`; `kind = "coming-day"` takes `YYYY-MM-DD`, today or later; outputs: the names asked for |
 //! | `command` | `["program", "argument"]`; output: `stdout` |
 //! | `sql` | `{ system, database, statements }`; values as `{{ x \| sql_name }}` or `{{ x \| sql_text }}` |
 //! | `http` | `{ method, url, body, status, outputs = { job = "/job" }, poll = { url, every, until = { "/state" = "done" }, fail = { "/state" = ["failed"] } } }` |

@@ -1,10 +1,11 @@
 //! Killed with SIGKILL at any moment of a run, resumed: to the same end, and nothing done twice that may not be.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -12,9 +13,9 @@ use lifeboat::drill::{BoxOptions, Scenario, TheBox};
 use lifeboat::port::Context;
 use lifeboat::report::{Explain, Kind};
 use lifeboat::run::engine::Engine;
-use lifeboat::run::person::Unattended;
+use lifeboat::run::person::{Asking, Person, Said, Unattended};
 use lifeboat::run::report::RunReport;
-use lifeboat::run::{self, Crew, Fact, Kept, Status, Verdict, journal};
+use lifeboat::run::{self, Answer, Crew, Fact, Kept, Status, Verdict, journal};
 use lifeboat::runbook::Plan;
 use lifeboat::system::postgres::cluster::Cluster;
 use tokio::runtime::Runtime;
@@ -280,6 +281,70 @@ impl Bare {
     }
 }
 
+/// A person who says this, one after the other, and is gone then. What they were asked is written down.
+struct Script {
+    answers: VecDeque<Answer>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Person for Script {
+    fn ask(&mut self, asking: Asking<'_>) -> Said {
+        let kind = serde_json::to_value(asking.question).unwrap()["ask"].as_str().unwrap().to_owned();
+        self.asked.lock().unwrap().push(format!("{} {} {kind}", asking.known.number, asking.step.id));
+        self.answers.pop_front().map_or(Said::Nobody, |answer| Said::Answer(answer, "ada".into()))
+    }
+}
+
+impl Bare {
+    /// Walks it with these answers. What was asked, and what there is then.
+    fn walk(&self, answers: impl IntoIterator<Item = Answer>) -> (Vec<String>, Kept) {
+        let plan = self.ward.plan(Some(&self.dir.path().join("books/bare.toml")), "bare", "bare-1", Timestamp::now(), &[]);
+        let runtime = stage::runtime();
+        let cx = Context::new(runtime.handle().clone());
+        let asked = Arc::new(Mutex::default());
+        let person = Script { answers: answers.into_iter().collect(), asked: Arc::clone(&asked) };
+        let hands = Arc::new(Engine::new(Arc::clone(&self.ward.inventory)));
+        let crew = Crew { hands, person: Box::new(person), witness: Box::new(()) };
+        run::start(&self.ward.runs(), plan, false, Timestamp::now(), crew, &cx).unwrap().wait().ok();
+        let asked = asked.lock().unwrap().clone();
+        (asked, self.ward.kept("bare-1"))
+    }
+}
+
+/// Before the step `mark`, a person is asked until when.
+const ASKS_UNTIL: &str = "manual = { ask = [{ name = \"until\", label = \"Until\", kind = \"coming-day\" }] }\n\n\
+                          [[step]]\nid = \"use\"\ntitle = \"Use {{ steps.mark.until }}\"\nexpect = \"1s\"\n\
+                          command = [\"APPEND\", \"FILE-{{ steps.mark.until }}\"]\nverify = \"none: nobody can look\"\n";
+
+fn until_day(day: &str) -> Answer {
+    Answer::Done { fields: [("until".to_owned(), day.to_owned())].into() }
+}
+
+#[test]
+fn a_day_that_is_over_is_asked_again_and_never_reaches_a_later_step() {
+    let bare = Bare::open(ASKS_UNTIL);
+    let (asked, kept) = bare.walk([until_day("2020-01-01"), until_day("tomorrow"), until_day("2099-12-31"), Answer::Go]);
+    assert_eq!(asked, ["1 mark manual", "1 mark manual", "1 mark manual", "2 use ready"]);
+    assert_proven(&kept);
+    assert!(bare.dir.path().join("file-2099-12-31").exists());
+}
+
+#[test]
+fn an_answer_is_corrected_while_nothing_after_it_was_carried_out_and_not_later() {
+    let bare = Bare::open(ASKS_UNTIL);
+    let (asked, kept) = bare.walk([until_day("2099-12-30"), Answer::Back, until_day("2099-12-31"), Answer::Go]);
+    assert_eq!(asked, ["1 mark manual", "2 use ready", "1 mark manual", "2 use ready"]);
+    assert_proven(&kept);
+    assert!(bare.dir.path().join("file-2099-12-31").exists() && !bare.dir.path().join("file-2099-12-30").exists());
+    assert_eq!(kept.state.step("use").unwrap().title, "Use 2099-12-31");
+    assert_eq!(count(&kept, |fact| matches!(fact, Fact::StepReopened { .. })), 1);
+
+    let late = Bare::open(&ASKS_UNTIL.replace("{{ steps.mark.until }}\"]", "{{ steps.mark.until }}\", \"fail\"]"));
+    let (asked, kept) = late.walk([until_day("2099-12-30"), Answer::Go, Answer::Back, Answer::Back]);
+    assert_eq!(asked, ["1 mark manual", "2 use ready", "2 use failed", "2 use failed", "2 use failed"]);
+    assert_eq!(count(&kept, |fact| matches!(fact, Fact::StepReopened { .. })), 0);
+}
+
 const CHECKED: &str = "command = [\"APPEND\", \"FILE\"]\nverify = [{ title = \"it is there\", command = [\"grep\", \"-c\", \"line\", \"FILE\"], equals = \"1\" }]\n";
 
 const UNCHECKED: &str = "command = [\"APPEND\", \"FILE\"]\nverify = \"none: nobody can look\"\n";
@@ -411,4 +476,49 @@ fn a_second_process_is_refused_while_the_first_holds_the_run() {
     let third = lifeboat(&bare.ward).args(["resume", "latest", "--yes"]).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(third.status.code(), Some(0), "{}", String::from_utf8_lossy(&third.stderr));
     assert_proven(&run::read(&bare.ward.runs(), "latest").unwrap());
+}
+
+/// What each attempt failed with.
+fn failures(kept: &Kept) -> Vec<lifeboat::report::Report> {
+    let failed = kept.entries.iter().filter_map(|entry| if let Fact::StepFailed { error, .. } = &entry.fact { Some(error) } else { None });
+    failed.cloned().collect()
+}
+
+#[test]
+fn a_wrong_dump_is_no_dead_end_its_copy_goes_before_a_retry_and_the_way_to_the_one_before_is_told() {
+    let scene = Scene::open();
+    let client = scene.the_box.cluster().connect("orders", &scene.cx).unwrap();
+    execute(&scene, &client, "TRUNCATE shop.orders CASCADE");
+    let engine = Arc::new(Engine::new(Arc::clone(&scene.ward.inventory)));
+    let second = || Timestamp::now().as_second();
+    let before = second();
+    until("dumps to get another name", || second() > before);
+    let empty = engine.backup("orders", &scene.cx).unwrap()[0].object.clone();
+    let walk = |run: &str, values: &[(&str, &str)], answers: Vec<Answer>| {
+        let plan = scene.ward.plan(None, "snapshot-restore", run, Timestamp::now(), values);
+        let person = Script { answers: answers.into(), asked: Arc::default() };
+        let crew = Crew { hands: Arc::clone(&engine) as _, person: Box::new(person), witness: Box::new(()) };
+        run::start(&scene.ward.runs(), plan, false, Timestamp::now(), crew, &scene.cx).unwrap().wait().ok();
+        scene.ward.kept(run)
+    };
+    let go = || vec![Answer::Go, Answer::Go, Answer::Go];
+    let kept = walk("wrong", &[("dump", &empty), ("into", "copy_1")], [go(), vec![Answer::Retry, Answer::Retry]].concat());
+    let foreseen = kept.state.step("pick").unwrap().foreseen.clone().unwrap();
+    assert!(foreseen.starts_with(&format!("{empty}, as of 2")), "{foreseen}");
+    let failures = failures(&kept);
+    assert_eq!(failures.len(), 3, "{}", story(&kept));
+    for failure in &failures {
+        assert_eq!(failure.message, "not proven: there are orders in it", "{}", story(&kept));
+    }
+    let snapshot_at = &kept.state.step("pick").unwrap().outputs["snapshot_at"];
+    let command = format!("lifeboat run snapshot-restore --set dump=before:{snapshot_at}   # ");
+    assert!(failures[0].hints.iter().any(|hint| hint.replace('\'', "").starts_with(&command)), "{:?}", failures[0].hints);
+    // And it gets there.
+    let kept = walk("right", &[("dump", &format!("before:{snapshot_at}"))], go());
+    assert_proven(&kept);
+
+    // A database that was there before is nobody's to drop, whoever restored it.
+    let taken = walk("taken", &[("dump", &empty), ("into", "copy_1")], [go(), vec![Answer::Retry]].concat());
+    assert!(taken.entries.iter().all(|entry| !matches!(&entry.fact, Fact::ActionEnded { step, error: None, .. } if step == "restore")));
+    assert!(scene.databases().iter().any(|(name, _)| name == "copy_1"));
 }

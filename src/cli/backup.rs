@@ -12,7 +12,7 @@ use super::{Common, dumps, plain, print, ticket};
 use crate::port::{Reading, held_up};
 use crate::report::{Report, Result};
 use crate::run::engine::Affixes;
-use crate::run::person::Unattended;
+use crate::run::person::Commanded;
 use crate::run::report::RunReport;
 use crate::run::{self, Live};
 use crate::runbook::plan::{Action, Check, Plan, Probe, Step, Verify, Work};
@@ -192,7 +192,7 @@ fn holds(job: &str, dump: &str, database: &str, tables: &[String]) -> Check {
 /// One piece of work of the engine as a run of one step, with nobody to ask.
 pub fn single(world: &World, id: &str, title: &str, work: Work, verify: Verify) -> Result<Live> {
     let plan = plan(world, id, title, work, verify, None)?;
-    let crew = world.crew(Unattended { boxed: false });
+    let crew = world.crew(Commanded);
     run::start(&world.runs(), plan, false, Timestamp::now(), crew, &world.cx)
 }
 

@@ -7,10 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use jiff::Timestamp;
+use unicode_width::UnicodeWidthStr;
 
 use crate::report::Report;
 use crate::run::fact::{Answer, Entry, Fact, Proven, Question, Verdict};
-use crate::run::person::{Asking, Person, Said};
+use crate::run::person::{Asking, COMMAND, Person, Said};
 use crate::run::report::time;
 use crate::run::walk::Witness;
 use crate::run::who;
@@ -19,7 +20,31 @@ use crate::runbook::plan::{Field, Plan};
 /// Says one line to the person. When stderr is gone there is nobody to say it to.
 pub fn say(line: &str) {
     let clean: String = line.chars().filter(|c| !c.is_control()).collect();
-    writeln!(io::stderr().lock(), "{clean}").ok();
+    let columns = if io::stderr().is_terminal() { crossterm::terminal::size().ok().map(|(columns, _)| columns) } else { None };
+    for line in folded(&clean, columns.map_or(usize::MAX, usize::from)) {
+        writeln!(io::stderr().lock(), "{line}").ok();
+    }
+}
+
+/// A line broken between words where a terminal would break it anywhere; what goes on begins below the first word. Commands stay in one
+/// piece: they are to be copied.
+fn folded(line: &str, columns: usize) -> Vec<String> {
+    let is_command = ["$ ", "try: ", "would do: "].iter().any(|sign| line.contains(&format!("  {sign}")));
+    if is_command || line.width() <= columns || columns < 40 {
+        return vec![line.to_owned()];
+    }
+    let is_clock = line.as_bytes().first().is_some_and(u8::is_ascii_digit) && line.contains("  ");
+    let before = if is_clock { line.find("  ").unwrap_or(0) } else { 0 };
+    let indent = before + (line[before..].len() - line[before..].trim_start().len());
+    let (head, rest) = line.split_at(indent);
+    let mut lines = vec![head.to_owned()];
+    for word in rest.split_inclusive(' ') {
+        match lines.last_mut() {
+            Some(last) if last.width() + word.trim_end().width() <= columns || last.trim().is_empty() => *last += word,
+            _ => lines.push(" ".repeat(indent) + word),
+        }
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// Says one line of our own making, its colours left in.
@@ -86,7 +111,10 @@ impl Printer {
             Fact::StepOverridden { reason, .. } => vec![format!("   OVERRIDDEN without proof: {reason}")],
             Fact::StepUndone { error: None, .. } => vec!["   undone".into()],
             Fact::StepUndone { error: Some(error), .. } => vec![format!("   NOT undone: {error}")],
+            // That a command is carried out needs no answer, and so there is none to tell.
+            Fact::Answered { by, .. } if by == COMMAND => Vec::new(),
             Fact::Answered { answer, by, .. } if by != &who() => vec![format!("   answered by {by}: {}", answer_word(answer))],
+            Fact::StepReopened { step } => vec![format!("   back to {step}, to correct what was answered")],
             Fact::Parked { step } => vec![format!("   parked at {step}")],
             Fact::RunEnded { verdict, reason } => {
                 let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -119,6 +147,7 @@ fn answer_word(answer: &Answer) -> String {
         Answer::Retry => "again".into(),
         Answer::Undo => "undo".into(),
         Answer::Leave => "leave it".into(),
+        Answer::Back => "back to the answers before".into(),
         Answer::Skip { reason } => format!("skip: {reason}"),
         Answer::Override { reason } => format!("override: {reason}"),
         Answer::Abort { reason } => format!("abort: {reason}"),
@@ -157,34 +186,40 @@ fn converse(asking: Asking<'_>) -> Option<Answer> {
             for line in asking.action {
                 say(&format!("   would do: {line}"));
             }
-            choose(&[("", "start", Choice::Plain(Answer::Go)), SKIP, ABORT])
+            if let Some(words) = asking.known.foreseen {
+                say(&format!("   will take: {words}"));
+            }
+            choose(&with_back(&[("", "start", Choice::Plain(Answer::Go)), SKIP, ABORT], asking.back))
         }
         Question::AlreadyTrue => {
             say("   the checks of this step hold already");
-            choose(&[
+            let offers = [
                 ("", "record that and go on", Choice::Plain(Answer::Record)),
                 ("g", "do it all the same", Choice::Plain(Answer::Go)),
                 ABORT,
-            ])
+            ];
+            choose(&with_back(&offers, asking.back))
         }
         Question::Danger { target, consequence } => {
             say(&format!("   DANGER: {consequence}"));
-            let typed = line(&format!("   type {target} to go on, s to skip, a to abort: "))?;
+            let back = if asking.back { ", b to correct the answers before" } else { "" };
+            let typed = line(&format!("   type {target} to go on, s to skip, a to abort{back}: "))?;
             match typed.as_str() {
+                "b" if asking.back && target != "b" => Some(Answer::Back),
                 "s" if target != "s" => Some(Answer::Skip { reason: reason()? }),
                 "a" if target != "a" => Some(Answer::Abort { reason: reason()? }),
                 _ => Some(Answer::Typed { text: typed }),
             }
         }
-        Question::Manual { checklist, fields } => manual(checklist, fields),
-        Question::Failed { undo, .. } => choose(&remedies(*undo)),
+        Question::Manual { checklist, fields } => manual(checklist, fields, asking.back),
+        Question::Failed { undo, .. } => choose(&with_back(&remedies(*undo), asking.back)),
         Question::Unknown { repeatable, undo } => {
             let harm = if *repeatable { "doing it again does no harm" } else { "doing it again may do harm" };
             say(&format!("   it is not known whether this was done, and its checks do not hold; {harm}"));
             choose(&remedies(*undo))
         }
         Question::TakeBack { undo } => {
-            say(&format!("   can be taken back: {undo}"));
+            say(&format!("   step {}, {}, can be taken back: {undo}", asking.known.number, asking.known.title));
             choose(&[("u", "take it back", Choice::Plain(Answer::Undo)), ("", "leave it", Choice::Plain(Answer::Leave))])
         }
     }
@@ -201,6 +236,11 @@ type Offer = (&'static str, &'static str, Choice);
 
 const SKIP: Offer = ("s", "skip", Choice::Reason(|reason| Answer::Skip { reason }));
 const ABORT: Offer = ("a", "abort", Choice::Reason(|reason| Answer::Abort { reason }));
+
+fn with_back(offers: &[Offer], back: bool) -> Vec<Offer> {
+    let back = back.then_some(("b", "correct the answers before", Choice::Plain(Answer::Back)));
+    offers.iter().cloned().chain(back).collect()
+}
 
 fn remedies(undo: bool) -> Vec<Offer> {
     let mut offers = vec![("r", "again", Choice::Plain(Answer::Retry))];
@@ -224,23 +264,23 @@ fn choose(offers: &[Offer]) -> Option<Answer> {
     }
 }
 
-fn manual(checklist: &[String], fields: &[Field]) -> Option<Answer> {
+fn manual(checklist: &[String], fields: &[Field], back: bool) -> Option<Answer> {
     for item in checklist {
         say(&format!("   [ ] {item}"));
     }
     let mut answers = BTreeMap::new();
     for field in fields {
         let choices = if field.choices.is_empty() { String::new() } else { format!(" ({})", field.choices.join(", ")) };
-        let accepted = |text: &str| !text.is_empty() && (field.choices.is_empty() || field.choices.iter().any(|choice| choice == text));
         let text = loop {
             let text = line(&format!("   {}{choices}: ", field.label))?;
-            if accepted(&text) {
-                break text;
+            match field.wrong(&text, Timestamp::now()) {
+                None => break text,
+                Some(wrong) => say(&format!("   {wrong}")),
             }
         };
         answers.insert(field.name.clone(), text);
     }
-    match choose(&[("", "all of this is done", Choice::Plain(Answer::Go)), SKIP, ABORT])? {
+    match choose(&with_back(&[("", "all of this is done", Choice::Plain(Answer::Go)), SKIP, ABORT], back))? {
         Answer::Go => Some(Answer::Done { fields: answers }),
         other => Some(other),
     }
@@ -284,4 +324,34 @@ fn line(prompt: &str) -> Option<String> {
 /// Waits until the person has read what is above. Says whether they are still there.
 pub fn wait_for_enter() -> bool {
     line("").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_broken_between_words_and_a_command_not_at_all() {
+        let line = "       The runbook: get the database back, from the first message to the last test.";
+        assert_eq!(folded(line, 80), ["       The runbook: get the database back, from the first message to the last", "       test."]);
+        let timed = "03:00:00     ok  every table has as many rows as the manifest says it should have: nine of nine tables";
+        assert_eq!(
+            folded(timed, 80),
+            ["03:00:00     ok  every table has as many rows as the manifest says it should", "             have: nine of nine tables"]
+        );
+        let command = format!("03:00:00     $ lifeboat restore {}", "production-202602280200.sql.gz.gpg ".repeat(4));
+        assert_eq!(folded(&command, 80), [command.clone()]);
+        assert_eq!(folded(line, usize::MAX), [line]);
+    }
+
+    #[test]
+    fn nobody_is_said_to_have_answered_where_the_command_was_all() {
+        let plan: Plan = toml::from_str("runbook = 'x'\ntitle = 'x'\nowner = ''\nreview_by = '2099-01-01'\nsteps = []").unwrap();
+        let told = |by: &str| {
+            let fact = Fact::Answered { step: "x".into(), answer: Answer::Go, by: by.into() };
+            Printer::default().lines(&Entry { seq: 1, at: Timestamp::UNIX_EPOCH, prev: String::new(), fact }, &plan)
+        };
+        assert!(told(COMMAND).is_empty());
+        assert_eq!(told("--yes"), ["   answered by --yes: go"]);
+    }
 }

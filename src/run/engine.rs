@@ -258,6 +258,24 @@ impl Hands for Engine {
         })
     }
 
+    fn clear(&self, action: &Action, cx: &Context) -> Result<()> {
+        let Action::Job(Work::Restore { job, dump, into, tables, .. }) = action else { return Ok(()) };
+        let postgres = self.guarded(&self.inventory.job(job)?.system, cx)?;
+        if !tables.is_empty() || !postgres.has_database(into, cx)? {
+            return Ok(());
+        }
+        postgres.drop_restored(dump, into, cx)?;
+        cx.log.say("restore", &format!("dropped {into}, which the attempt before had restored"));
+        Ok(())
+    }
+
+    fn foresee(&self, action: &Action, cx: &Context) -> Result<Option<String>> {
+        let Action::Job(Work::Pick { job, dump, database }) = action else { return Ok(None) };
+        let picked = self.pick(job, dump, database.as_deref(), cx)?;
+        let known = |name: &str| picked.get(name).cloned().unwrap_or_default();
+        Ok(Some(format!("{}, as of {}, {} rows, {} old", known("dump"), known("snapshot_at"), known("rows"), known("age"))))
+    }
+
     fn probe(&self, probe: &Probe, cx: &Context) -> Result<Seen> {
         match probe {
             Probe::Http { request, contains, expect } => {

@@ -79,7 +79,7 @@ pub enum Fact {
         step: String,
         /// What was said.
         answer: Answer,
-        /// `user@host`, or `--yes`.
+        /// `user@host`; `--yes`; or `the command`, where that was the whole of it.
         by: String,
     },
     /// How the action can be taken back is known, before it is done.
@@ -163,6 +163,18 @@ pub enum Fact {
         /// What went wrong, where something did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<Report>,
+    },
+    /// A person went back to correct what was answered in this step; nothing after it had been carried out. The steps from here on begin again.
+    StepReopened {
+        /// The step.
+        step: String,
+    },
+    /// What an action will take, looked up before anybody is asked to start it. Nothing hangs on it: the action looks for itself.
+    Foreseen {
+        /// The step.
+        step: String,
+        /// In a line, for people.
+        words: String,
     },
     /// Nobody is there to answer; the run waits for `resume`.
     Parked {
@@ -248,6 +260,16 @@ pub enum Question {
     },
 }
 
+impl Question {
+    /// While it is open one may go back to the answers before, where nothing was carried out since ([`super::State::correctable`]).
+    pub fn leads_back(&self) -> bool {
+        matches!(
+            self,
+            Question::Ready | Question::Manual { .. } | Question::AlreadyTrue | Question::Danger { .. } | Question::Failed { .. }
+        )
+    }
+}
+
 /// What a person says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
@@ -273,6 +295,8 @@ pub enum Answer {
     Undo,
     /// Leave it as it is.
     Leave,
+    /// Go back and correct what was answered in the manual step before.
+    Back,
     /// Leave the step out.
     Skip {
         /// Why; never empty.

@@ -36,6 +36,15 @@ pub trait Hands: Send + Sync {
     ) -> Result<BTreeMap<String, String>>;
     /// What an action gave that was done without anybody having seen its end, found out without doing it again. `None` where that is lost.
     fn recall(&self, action: &Action, cx: &Context) -> Result<Option<BTreeMap<String, String>>>;
+    /// Takes away what an earlier attempt of the same run left behind, so that the action can be done again; only what bears the mark of being
+    /// its work. Asked only after the action was seen to end well.
+    fn clear(&self, _action: &Action, _cx: &Context) -> Result<()> {
+        Ok(())
+    }
+    /// What an action would take if it were done now, in a line for people; `None` where there is nothing to choose.
+    fn foresee(&self, _action: &Action, _cx: &Context) -> Result<Option<String>> {
+        Ok(None)
+    }
     /// Looks. An error means that it could not be asked.
     fn probe(&self, probe: &Probe, cx: &Context) -> Result<Seen>;
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::fact::{Proven, Verdict};
 use super::state::{State, Status, StepState};
-use crate::runbook::plan::Plan;
+use crate::runbook::plan::{Action, Plan, Step, Work};
 
 /// An output of this name says when the data that came back was current; the restore gives it.
 const SNAPSHOT: &str = "snapshot_at";
@@ -37,6 +37,8 @@ pub struct RunReport {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// Something is brought back in it; else there is no recovery and no loss to measure.
+    pub restores: bool,
     /// How long until users were served again.
     pub recovery: Recovery,
     /// How much was lost.
@@ -52,7 +54,7 @@ pub struct RunReport {
 }
 
 /// The recovery time, measured.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Recovery {
     /// When the incident began.
     pub from: Option<Timestamp>,
@@ -69,7 +71,7 @@ pub struct Recovery {
 }
 
 /// The data loss, measured.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Loss {
     /// The data that came back is as of this moment.
     pub snapshot_at: Option<Timestamp>,
@@ -110,8 +112,9 @@ impl RunReport {
     /// Made from a plan and the state of its run. `head` is the journal's.
     pub fn of(plan: &Plan, state: &State, head: &str) -> RunReport {
         let now = state.last_at.unwrap_or(Timestamp::UNIX_EPOCH);
-        let recovery = recovery(plan, state, now);
-        let loss = loss(plan, state);
+        let restores = restores(plan);
+        let recovery = if restores { recovery(plan, state, now) } else { Recovery::default() };
+        let loss = if restores { loss(plan, state) } else { Loss::default() };
         let proven = matches!(state.verdict, Some((Verdict::Proven, _)));
         RunReport {
             run: state.run.clone(),
@@ -125,6 +128,7 @@ impl RunReport {
             ended_at: state.ended_at,
             waited_seconds: state.waited(now).as_secs_f64(),
             objectives_proven: proven && reached(recovery.target_seconds, recovery.met) && reached(loss.target_seconds, loss.met),
+            restores,
             recovery,
             loss,
             steps: plan.steps.iter().zip(&state.steps).map(|(step, known)| step_report(step.expect, known, now)).collect(),
@@ -142,23 +146,9 @@ impl RunReport {
 
     fn write_markdown(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "# {}\n", clean(&self.title))?;
-        writeln!(
-            out,
-            "**{}**{} in `{}`, by {}.\n",
-            self.verdict.to_uppercase(),
-            if self.drill { " (drill)" } else { "" },
-            self.environment,
-            self.by
-        )?;
-        writeln!(out, "| objective | measured | target | met |\n|---|---|---|---|")?;
-        let Recovery { seconds, waited_seconds, target_seconds, met, .. } = &self.recovery;
-        let waiting = seconds.map(|_| format!(" (of which {} waiting for people)", time(*waited_seconds))).unwrap_or_default();
-        writeln!(out, "| recovery time | {}{waiting} | {} | {} |", time_or_none(*seconds), time_or_none(*target_seconds), met_word(*met))?;
-        let Loss { seconds, rows, target_seconds, met, .. } = &self.loss;
-        let lost = rows.map(|rows| format!(", {rows} rows")).unwrap_or_default();
-        writeln!(out, "| data loss | {}{lost} | {} | {} |\n", time_or_none(*seconds), time_or_none(*target_seconds), met_word(*met))?;
-        if let Some(at) = self.loss.snapshot_at {
-            writeln!(out, "The data that came back is as of {at}.\n")?;
+        writeln!(out, "**{}**{} in `{}`, by {}.\n", self.headline(), if self.drill { " (drill)" } else { "" }, self.environment, self.by)?;
+        if self.restores {
+            self.write_objectives(out)?;
         }
         writeln!(out, "| # | step | status | worked | waited | expected |\n|--:|---|---|--:|--:|--:|")?;
         for (number, step) in self.steps.iter().enumerate() {
@@ -174,8 +164,32 @@ impl RunReport {
         writeln!(out, "- run: `{}`\n- journal head: `{}`", self.run, self.journal_head)
     }
 
+    /// The verdict for people. Where nothing was brought back and no check was asked, nothing was proven either: it was done.
+    fn headline(&self) -> String {
+        let checked = self.steps.iter().any(|step| !step.checks.is_empty());
+        if self.verdict == "proven" && !self.restores && !checked { "DONE".into() } else { self.verdict.to_uppercase() }
+    }
+
+    fn write_objectives(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "| objective | measured | target | met |\n|---|---|---|---|")?;
+        let Recovery { seconds, waited_seconds, target_seconds, met, .. } = &self.recovery;
+        let waiting = seconds.map(|_| format!(" (of which {} waiting for people)", time(*waited_seconds))).unwrap_or_default();
+        writeln!(out, "| recovery time | {}{waiting} | {} | {} |", time_or_none(*seconds), time_or_none(*target_seconds), met_word(*met))?;
+        let Loss { seconds, rows, target_seconds, met, .. } = &self.loss;
+        let lost = rows.map(|rows| format!(", {rows} rows")).unwrap_or_default();
+        writeln!(out, "| data loss | {}{lost} | {} | {} |\n", time_or_none(*seconds), time_or_none(*target_seconds), met_word(*met))?;
+        if let Some(at) = self.loss.snapshot_at {
+            writeln!(out, "The data that came back is as of {at}.\n")?;
+        }
+        Ok(())
+    }
+
     fn write_checks(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "\n## What was checked\n")?;
+        writeln!(out)?;
+        if self.steps.iter().all(|step| step.checks.is_empty() && step.note.is_none()) {
+            return Ok(());
+        }
+        writeln!(out, "## What was checked\n")?;
         for step in &self.steps {
             for (title, held, seen) in &step.checks {
                 writeln!(out, "- {} `{}` {}: {}", if *held { "✓" } else { "✗" }, step.id, clean(title), clean(seen))?;
@@ -186,6 +200,16 @@ impl RunReport {
         }
         writeln!(out)
     }
+}
+
+/// Something is brought back, or the runbook says that it is.
+fn restores(plan: &Plan) -> bool {
+    let brings_back = |step: &Step| {
+        let Action::Job(work) = &step.action else { return false };
+        matches!(work, Work::Restore { .. } | Work::RestoreGroup { .. } | Work::Swap { .. } | Work::Unswap { .. })
+    };
+    let objectives = &plan.objectives;
+    objectives.rto.is_some() || objectives.rpo.is_some() || objectives.recovered_by.is_some() || plan.steps.iter().any(brings_back)
 }
 
 fn recovery(plan: &Plan, state: &State, now: Timestamp) -> Recovery {
@@ -285,5 +309,42 @@ pub fn time(seconds: f64) -> String {
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
         _ if whole % 3600 < 60 => format!("{} h", whole / 3600),
         _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::fact::{Entry, Fact};
+
+    fn report(action: &str, proven: Proven) -> RunReport {
+        let text = format!(
+            "runbook = 'x'\ntitle = 'Dump of orders'\nowner = ''\nreview_by = '2099-01-01'\nsteps = [{{ id = 'x', title = 'Dump of orders', \
+             action = {{ kind = 'job', {action} }}, verify = {{ none = 'its manifest' }}, expect = '1s', repeatable = true }}]"
+        );
+        let plan: Plan = toml::from_str(&text).unwrap();
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let facts = [
+            Fact::StepStarted { step: "x".into(), title: String::new(), attempt: 1 },
+            Fact::ActionStarted { step: "x".into(), action: String::new() },
+            Fact::ActionEnded { step: "x".into(), outputs: [(SNAPSHOT.to_owned(), at(0).to_string())].into(), error: None },
+            Fact::StepProven { step: "x".into(), how: proven },
+            Fact::RunEnded { verdict: Verdict::Proven, reason: None },
+        ];
+        let entries: Vec<Entry> = (1_u64..).zip(facts).map(|(seq, fact)| Entry { seq, at: at(5), prev: String::new(), fact }).collect();
+        RunReport::of(&plan, &State::fold(&plan, &entries), "00")
+    }
+
+    #[test]
+    fn a_run_that_brings_nothing_back_has_no_recovery_and_no_loss_to_tell() {
+        let backup = report("do = 'backup', job = 'orders'", Proven::Action);
+        let text = backup.markdown();
+        for word in ["PROVEN", "recovery", "loss", "came back", "What was checked"] {
+            assert!(!text.contains(word), "{word}: {text}");
+        }
+        assert!(text.contains("**DONE**"), "{text}");
+        assert_eq!((backup.loss.seconds, backup.recovery.seconds, backup.verdict.as_str()), (None, None, "proven"));
+        let restore = report("do = 'restore', job = 'orders', dump = 'd', into = 'copy'", Proven::Checked).markdown();
+        assert!(restore.contains("recovery time") && restore.contains("The data that came back is as of"), "{restore}");
     }
 }

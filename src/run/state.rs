@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::fact::{Answer, Entry, Fact, Proven, Question, Verdict};
-use crate::report::Report;
-use crate::runbook::plan::{Plan, Step};
+use crate::report::{Kind, Report};
+use crate::runbook::plan::{Action, Plan, Step};
 
 /// Where a run is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +35,8 @@ pub struct State {
     pub current: Option<usize>,
     /// What a person is being asked, since when.
     pub question: Option<(Question, Timestamp)>,
+    /// Index of the step that the open question is about; while a run is taken back not the current one.
+    pub asked: Option<usize>,
     /// Nobody is there; the run waits for `resume`.
     pub parked: bool,
     /// How it ended, and the reason where one was given.
@@ -47,6 +49,7 @@ pub struct State {
 
 /// Where a step is.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something else of what was done")]
 pub struct StepState {
     /// The step's id.
     pub id: String,
@@ -68,10 +71,20 @@ pub struct StepState {
     pub outputs: BTreeMap<String, String>,
     /// The action of this attempt ended well, or the person said so: only the checks are left.
     pub acted: bool,
+    /// The action of some attempt was seen to end well; what it made may still be there.
+    pub ended_well: bool,
     /// What exactly was done.
     pub action: Option<String>,
+    /// Its action may have changed something: it began, and it did not end by saying that nothing was touched.
+    pub touched: bool,
+    /// The same, before the latest attempt.
+    touched_before: bool,
     /// How it can be taken back, once registered.
     pub undo: Option<String>,
+    /// Why it could not be taken back, when that was tried last.
+    pub undo_error: Option<Report>,
+    /// What its action will take, as far as that was looked up.
+    pub foreseen: Option<String>,
     /// Why it failed, was skipped or overridden.
     pub note: Option<String>,
     /// The failure in full.
@@ -130,8 +143,13 @@ impl StepState {
             checks: Vec::new(),
             outputs: BTreeMap::new(),
             acted: false,
+            ended_well: false,
             action: None,
+            touched: false,
+            touched_before: false,
             undo: None,
+            undo_error: None,
+            foreseen: None,
             note: None,
             error: None,
         }
@@ -140,6 +158,11 @@ impl StepState {
     /// From first begun to over, waiting for people included.
     pub fn elapsed(&self, now: Timestamp) -> SignedDuration {
         self.started_at.map_or(SignedDuration::ZERO, |start| self.ended_at.unwrap_or(now).duration_since(start))
+    }
+
+    /// There is something to take back, and a way to do it.
+    pub fn can_be_undone(&self) -> bool {
+        self.touched && self.undo.is_some()
     }
 
     /// The machine's part of [`StepState::elapsed`].
@@ -176,6 +199,24 @@ impl State {
     /// The first step that is not over.
     pub fn next(&self) -> Option<usize> {
         self.steps.iter().position(|step| !step.status.is_over())
+    }
+
+    /// The manual step whose answers can still be corrected: nothing that was carried out may hang on them. What was carried out under an
+    /// answer is checked and taken back under the same answer; that is why nobody gets behind it.
+    pub fn correctable(&self, plan: &Plan) -> Option<usize> {
+        let current = self.current?;
+        if self.verdict.is_some() || self.steps.get(current)?.touched {
+            return None;
+        }
+        for index in (0..current).rev() {
+            let step = self.steps.get(index)?;
+            match (&plan.steps.get(index)?.action, step.status) {
+                (Action::Manual { .. }, status) if status.is_over() => return Some(index),
+                (_, Status::Skipped | Status::Proven(Proven::Simulated)) if !step.touched => {}
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// Steps that are over.
@@ -224,7 +265,10 @@ impl State {
                     s.started_at.get_or_insert(at);
                 });
             }
-            Fact::Asked { question, .. } => self.question = Some((question.clone(), at)),
+            Fact::Asked { step, question } => {
+                self.asked = self.steps.iter().position(|known| known.id == *step);
+                self.question = Some((question.clone(), at));
+            }
             Fact::Answered { step, answer, .. } => {
                 self.settle_question(at);
                 if let Answer::Done { fields } = answer {
@@ -239,14 +283,24 @@ impl State {
                 s.status = Status::Running;
                 s.acted = false;
                 s.action = Some(action.clone());
+                s.undo_error = None;
+                s.touched_before = s.touched;
+                s.touched = true;
             }),
             Fact::ActionEnded { step, outputs, error: None } => self.at(step, |s| {
                 s.status = Status::Active;
                 s.acted = true;
+                s.ended_well = true;
                 s.outputs.extend(outputs.clone());
             }),
             // That it failed is known from here on, whether or not anybody lived to say so.
-            Fact::ActionEnded { step, error: Some(error), .. } | Fact::StepFailed { step, error } => self.at(step, |s| s.fail(error)),
+            Fact::ActionEnded { step, error: Some(error), .. } => self.at(step, |s| {
+                if matches!(error.kind, Kind::Usage | Kind::Busy) {
+                    s.touched = s.touched_before;
+                }
+                s.fail(error);
+            }),
+            Fact::StepFailed { step, error } => self.at(step, |s| s.fail(error)),
             Fact::Recalled { step, outputs } => self.at(step, |s| s.outputs.extend(outputs.clone())),
             // That a check did not hold yet before the action is no news.
             Fact::Checked { held: false, before: true, .. } => {}
@@ -258,10 +312,18 @@ impl State {
                 None => {
                     s.status = Status::Undone;
                     s.acted = false;
+                    s.touched = false;
+                    s.ended_well = false;
                     s.undo = None;
+                    s.undo_error = None;
                 }
-                Some(error) => s.note = Some(error.to_string()),
+                Some(error) => {
+                    s.note = Some(error.to_string());
+                    s.undo_error = Some(error.clone());
+                }
             }),
+            Fact::StepReopened { step } => self.reopen(step),
+            Fact::Foreseen { step, words } => self.at(step, |s| s.foreseen = Some(words.clone())),
             Fact::Parked { .. } => self.parked = true,
             Fact::RunEnded { verdict, reason } => {
                 self.settle_question(at);
@@ -271,7 +333,28 @@ impl State {
         }
     }
 
+    /// The step and what comes after it are as if they had not begun, but for the time they took.
+    fn reopen(&mut self, step: &str) {
+        let Some(index) = self.steps.iter().position(|known| known.id == step) else { return };
+        let (before, after) = self.steps.split_at_mut(index + 1);
+        let Some(reopened) = before.last_mut() else { return };
+        for later in after.iter_mut().filter(|later| !later.status.is_over()) {
+            reopened.waited += std::mem::take(&mut later.waited);
+            later.status = Status::Pending;
+            later.attempts = 0;
+            later.started_at = None;
+            later.checks.clear();
+            (later.note, later.error, later.foreseen, later.action, later.undo) = (None, None, None, None, None);
+        }
+        reopened.status = Status::Pending;
+        reopened.acted = false;
+        reopened.ended_at = None;
+        reopened.note = None;
+        self.current = Some(index);
+    }
+
     fn settle_question(&mut self, at: Timestamp) {
+        self.asked = None;
         let Some((_, since)) = self.question.take() else { return };
         if let Some(step) = self.current.and_then(|index| self.steps.get_mut(index)) {
             step.waited += at.duration_since(since);

@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::fact::{Answer, Entry, Fact, Proven, Question, Verdict};
 use super::hands::{Hands, Seen};
 use super::journal::Journal;
 use super::live::Live;
-use super::person::{Asking, Person, Said};
-use super::state::{State, Status};
+use super::person::{Asking, Known, Person, Said};
+use super::state::{State, Status, StepState};
 use crate::port::Context;
 use crate::report::{Explain, Kind, Report, Result};
 use crate::runbook::describe;
-use crate::runbook::plan::{Action, Check, DrillMode, Plan, Step, Undo, Verify};
+use crate::runbook::plan::{Action, Check, DrillMode, Field, Parameter, ParameterKind, Plan, Step, Undo, Verify, Work};
 use crate::runbook::template::{self, Scope};
 
 /// How often a check with time left is asked again.
@@ -52,6 +54,8 @@ struct Abort(String);
 enum Stop {
     Abort(Abort),
     Leave(Report),
+    /// An earlier step is open again.
+    Back,
 }
 
 impl From<Report> for Stop {
@@ -73,7 +77,7 @@ impl Walk {
         while let Some(index) = self.state.next() {
             let step = self.plan.steps[index].clone();
             match self.step(&step) {
-                Ok(()) => {}
+                Ok(()) | Err(Stop::Back) => {}
                 Err(Stop::Leave(report)) => return Err(report),
                 Err(Stop::Abort(Abort(reason))) => {
                     self.take_back()?;
@@ -193,6 +197,7 @@ impl Walk {
     }
 
     fn permission(&mut self, step: &Step) -> Result<Checkpoint, Stop> {
+        self.foresee(step)?;
         loop {
             let question = self.checkpoint_question(step)?;
             match (self.ask(step, &question)?, question) {
@@ -205,6 +210,16 @@ impl Walk {
                 (Answer::Abort { reason }, _) => return Err(Stop::Abort(Abort(reason))),
                 _ => {} // not an answer to this question: it stands
             }
+        }
+    }
+
+    /// Whoever says go should know to what. Where it cannot be looked up, the action will say why.
+    fn foresee(&mut self, step: &Step) -> Result<()> {
+        let cx = self.live.context(&self.cx);
+        let words = template::action(&step.action, &self.scope(step)).and_then(|action| self.hands.foresee(&action, &cx));
+        match words {
+            Ok(Some(words)) => self.record(Fact::Foreseen { step: step.id.clone(), words }),
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 
@@ -221,9 +236,7 @@ impl Walk {
         loop {
             let question = Question::Manual { checklist: checklist.clone(), fields: ask.clone() };
             match self.ask(step, &question)? {
-                Answer::Done { fields } if ask.iter().all(|field| is_filled(fields.get(&field.name))) => {
-                    break;
-                }
+                Answer::Done { fields } if ask.iter().all(|field| is_taken(field, fields.get(&field.name))) => break,
                 Answer::Skip { reason } => return Ok(self.record(Fact::StepSkipped { step: step.id.clone(), reason })?),
                 Answer::Abort { reason } => return Err(Stop::Abort(Abort(reason))),
                 _ => {}
@@ -267,8 +280,14 @@ impl Walk {
         }
         let words = self.words(step, &action).join("\n");
         self.record(Fact::ActionStarted { step: step.id.clone(), action: words })?;
+        let ended_well = self.state.step(&step.id).is_some_and(|known| known.ended_well);
         let cx = self.live.context(&self.cx);
-        let (outputs, error) = match within(step, &cx, || self.carry_out(step, &action, &cx)) {
+        let (outputs, error) = match within(step, &cx, || {
+            if ended_well {
+                self.hands.clear(&action, &cx)?;
+            }
+            self.carry_out(step, &action, &cx)
+        }) {
             Ok(outputs) => (outputs, None),
             Err(error) => (BTreeMap::new(), Some(error)),
         };
@@ -336,13 +355,17 @@ impl Walk {
     }
 
     fn failed(&mut self, step: &Step, error: Report) -> Result<Remedy, Stop> {
+        let error = match self.with_another_dump(step) {
+            Some(command) => error.hint(format!("{command}   # once this run is given up: the dump before")),
+            None => error,
+        };
         self.record(Fact::StepFailed { step: step.id.clone(), error: error.clone() })?;
         self.remedy(step, error)
     }
 
     fn remedy(&mut self, step: &Step, error: Report) -> Result<Remedy, Stop> {
         loop {
-            let undo = self.state.step(&step.id).is_some_and(|known| known.undo.is_some());
+            let undo = self.state.step(&step.id).is_some_and(StepState::can_be_undone);
             let answer = match self.ask(step, &Question::Failed { error: error.clone(), undo }) {
                 // Nobody is there: the exit code tells what failed, not only that the run waits.
                 Err(Stop::Leave(parked)) if parked.kind == Kind::Parked => {
@@ -356,6 +379,31 @@ impl Walk {
                 return Ok(remedy);
             }
         }
+    }
+
+    /// Where a dump turns out to be the wrong one: the command that starts again with the one before it, everything else as it was given.
+    fn with_another_dump(&self, step: &Step) -> Option<String> {
+        let Action::Job(Work::Verify { .. } | Work::Restore { .. }) = &step.action else { return None };
+        let dump = self.plan.parameters.iter().find(|parameter| parameter.kind == ParameterKind::Dump)?;
+        let snapshot_at = self.state.steps.iter().find_map(|known| known.outputs.get("snapshot_at"))?;
+        let scope = Scope::new(&self.plan, &BTreeMap::new());
+        let taken = match template::action(&step.action, &self.scope(step)) {
+            Ok(Action::Job(Work::Restore { into, .. })) => Some(into),
+            _ => None,
+        };
+        let is_given = |parameter: &Parameter, value: &String| {
+            let Some(default) = &parameter.default else { return true };
+            // The database of this run is there now: the next one gets a name of its own.
+            let is_taken = parameter.kind == ParameterKind::Database && taken.as_ref() == Some(value);
+            parameter.name != dump.name && !is_taken && template::render(default, &scope).ok().as_ref() != Some(value)
+        };
+        let given = self.plan.parameters.iter().filter_map(|parameter| {
+            let value = self.plan.values.get(&parameter.name).filter(|value| is_given(parameter, value))?;
+            Some((&parameter.name, value.clone()))
+        });
+        let sets = std::iter::once((&dump.name, format!("before:{snapshot_at}"))).chain(given);
+        let sets: Vec<String> = sets.map(|(name, value)| format!("--set {name}={}", shell_words::quote(&value))).collect();
+        Some(format!("lifeboat run {} {}", shell_words::quote(&self.plan.runbook), sets.join(" ")))
     }
 
     /// What an answer to a failure means; `None` asks again.
@@ -401,7 +449,7 @@ impl Walk {
     /// The run is being given up: each undo that is registered is offered, the latest first.
     fn take_back(&mut self) -> Result<()> {
         let registered: Vec<String> =
-            self.state.steps.iter().rev().filter(|step| step.undo.is_some()).map(|step| step.id.clone()).collect();
+            self.state.steps.iter().rev().filter(|step| step.can_be_undone()).map(|step| step.id.clone()).collect();
         for id in registered {
             let Some((step, words)) = self.plan.step(&id).cloned().zip(self.state.step(&id).and_then(|known| known.undo.clone())) else {
                 continue;
@@ -409,7 +457,7 @@ impl Walk {
             let Some(undo) = step.undo.clone() else { continue };
             match self.ask(&step, &Question::TakeBack { undo: words }) {
                 Ok(Answer::Undo) => self.undo(&step, &undo)?,
-                Ok(_) | Err(Stop::Abort(_)) => {}
+                Ok(_) | Err(Stop::Abort(_) | Stop::Back) => {}
                 Err(Stop::Leave(report)) => return Err(report),
             }
         }
@@ -426,10 +474,21 @@ impl Walk {
         self.cx.check()?;
         let action = self.described(step, &step.action).unwrap_or_default();
         self.record(Fact::Asked { step: step.id.clone(), question: question.clone() })?;
-        match self.person.ask(Asking { step, action: &action, question }) {
+        let earlier = self.earlier_answers(question);
+        let number = self.plan.steps.iter().position(|known| known.id == step.id).map_or(0, |at| at + 1);
+        let known = self.state.step(&step.id);
+        let known =
+            Known { number, title: known.map_or("", |known| &known.title), foreseen: known.and_then(|known| known.foreseen.as_deref()) };
+        match self.person.ask(Asking { step, known, action: &action, question, back: earlier.is_some() }) {
             Said::Answer(answer, by) => {
                 self.record(Fact::Answered { step: step.id.clone(), answer: answer.clone(), by })?;
-                Ok(answer)
+                match earlier {
+                    Some(step) if answer == Answer::Back => {
+                        self.record(Fact::StepReopened { step })?;
+                        Err(Stop::Back)
+                    }
+                    _ => Ok(answer),
+                }
             }
             Said::Nobody => {
                 self.record(Fact::Parked { step: step.id.clone() })?;
@@ -444,6 +503,12 @@ impl Walk {
                 }))
             }
         }
+    }
+
+    /// The step one can go back to from this question.
+    fn earlier_answers(&self, question: &Question) -> Option<String> {
+        let index = self.state.correctable(&self.plan).filter(|_| question.leads_back())?;
+        Some(self.plan.steps[index].id.clone())
     }
 
     fn record(&mut self, fact: Fact) -> Result<()> {
@@ -492,6 +557,11 @@ enum Look {
     Now,
     /// After it, with the time each check is given.
     Patiently,
+}
+
+/// An answer that would only fail in a later step is not taken.
+fn is_taken(field: &Field, answer: Option<&String>) -> bool {
+    answer.is_some_and(|text| field.wrong(text, Timestamp::now()).is_none())
 }
 
 fn is_filled(answer: Option<&String>) -> bool {

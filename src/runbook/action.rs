@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::file::{Notes, ReferenceKind, Sees, is_name, literal, name, name_rule};
-use super::plan::{Action, Check, Expect, Field, Poll, Probe, Request, Template, Work};
+use super::plan::{Action, Check, Expect, Field, FieldKind, Poll, Probe, Request, Template, Work, day};
 use crate::report::written::{Fields, FromToml, Problem, Value};
 
 /// The keys that say what a step does; `include` is the step's own affair.
@@ -104,6 +104,14 @@ fn field(fields: &mut Fields<'_>, notes: &mut Notes) -> Option<Field> {
     let name = fields.must("name").and_then(|value| name(&value, '_'));
     let label = must(fields, "label", notes);
     let choices: Vec<String> = fields.or("choices", Vec::new());
+    let written = fields.take("kind");
+    let kind = match &written {
+        Some(value) => value.word(&[("text", FieldKind::Text), ("coming-day", FieldKind::ComingDay)])?,
+        None => FieldKind::Text,
+    };
+    if let Some(value) = written.filter(|_| kind != FieldKind::Text && !choices.is_empty()) {
+        return value.reject(value.problem("choices say what is accepted, `kind` says it again").hint("leave one of them out".to_owned()));
+    }
     let given = fields.take("sample");
     let sample = given.as_ref().and_then(|value| value.as_str().map(str::to_owned).or_else(|| value.wrong("text")));
     if let (Some(value), Some(sample)) = (&given, &sample)
@@ -112,7 +120,12 @@ fn field(fields: &mut Fields<'_>, notes: &mut Notes) -> Option<Field> {
     {
         return value.reject(value.problem("the sample is none of the choices"));
     }
-    Some(Field { name: name?.into_inner(), label: label?, choices, sample })
+    if let (Some(value), Some(sample), FieldKind::ComingDay) = (&given, &sample, kind)
+        && day(sample).is_none()
+    {
+        return value.reject(value.problem("the sample is no day").hint("sample = \"2099-12-31\"".to_owned()));
+    }
+    Some(Field { name: name?.into_inner(), label: label?, kind, choices, sample })
 }
 
 fn wait(value: &Value<'_>, notes: &mut Notes) -> Option<Action> {

@@ -115,7 +115,7 @@ impl Page {
         }
         match &step.verify {
             Verify::Checks(checks) => self.checks("Done when", checks, scope.as_ref()),
-            Verify::None(reason) => self.line(&format!("Not checked: {reason}.")),
+            Verify::None(reason) => self.line(&format!("No check of its own: {reason}.")),
         }
         if let Some(undo) = &step.undo {
             self.line("To take it back:");

@@ -509,12 +509,58 @@ pub struct Field {
     pub name: String,
     /// The question.
     pub label: Template,
+    /// What it accepts, where it has no choices.
+    #[serde(default, skip_serializing_if = "FieldKind::is_text")]
+    pub kind: FieldKind,
     /// One of these, where given.
     #[serde(default)]
     pub choices: Vec<String>,
     /// May be used unasked inside the box.
     #[serde(default)]
     pub sample: Option<String>,
+}
+
+/// What a field of a manual step accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FieldKind {
+    /// Any text of one line.
+    #[default]
+    Text,
+    /// `2026-12-31`: a day, today (in UTC) or later.
+    ComingDay,
+}
+
+impl FieldKind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+    fn is_text(&self) -> bool {
+        *self == FieldKind::Text
+    }
+}
+
+impl Field {
+    /// Why an answer cannot be taken, as a sentence for whoever gave it; `None` where it can be. `now` says which days are over.
+    pub fn wrong(&self, answer: &str, now: Timestamp) -> Option<String> {
+        let answer = answer.trim();
+        let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+        if answer.is_empty() {
+            return Some("must be filled in".into());
+        }
+        if !self.choices.is_empty() {
+            return (!self.choices.iter().any(|choice| choice == answer)).then(|| format!("one of: {}", self.choices.join(", ")));
+        }
+        match (self.kind, day(answer)) {
+            (FieldKind::Text, _) => None,
+            (FieldKind::ComingDay, Some(day)) if day >= today => None,
+            (FieldKind::ComingDay, Some(day)) => Some(format!("{day} is over: give {today} or a later day")),
+            (FieldKind::ComingDay, None) => Some(format!("write a day as YYYY-MM-DD: {today} or later")),
+        }
+    }
+}
+
+/// `2026-12-31` and nothing else: what else dates are written like, not every reader of the answer understands.
+pub(super) fn day(text: &str) -> Option<Date> {
+    text.parse::<Date>().ok().filter(|day| day.to_string() == text)
 }
 
 /// Something that holds or does not.

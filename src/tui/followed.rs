@@ -1,5 +1,6 @@
 //! A run on screen: what it last told, which step is looked at, and the open question as far as it is answered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::port::Reading;
 use crate::report::Result;
 use crate::run::state::StepState;
 use crate::run::{Answer, Question, State, Verdict};
+use crate::runbook::plan::Field;
 use crate::runbook::{Plan, Step};
 
 /// What a run told, in one piece.
@@ -90,7 +92,10 @@ impl Followed {
         match open {
             None => self.asking = None,
             Some((_, since)) if self.asking.as_ref().is_some_and(|asking| asking.since == *since) => {}
-            Some((question, since)) => self.asking = Some(Asking::new(question, *since)),
+            Some((question, since)) => {
+                let before = self.told.state.current_step().map(|step| &step.outputs);
+                self.asking = Some(Asking::new(question, *since, before));
+            }
         }
     }
 
@@ -114,7 +119,8 @@ impl Followed {
     pub fn step(&self) -> Option<(usize, &Step, &StepState)> {
         let at = match self.looking {
             Some(at) => at,
-            None if self.is_live() => self.told.state.current.unwrap_or(0),
+            // While a run is taken back, the one that is asked about.
+            None if self.is_live() => self.told.state.asked.or(self.told.state.current).unwrap_or(0),
             None => return None,
         };
         Some((at, self.told.plan.steps.get(at)?, self.told.state.steps.get(at)?))
@@ -130,16 +136,23 @@ impl Followed {
 }
 
 impl Asking {
-    fn new(question: &Question, since: Timestamp) -> Self {
+    /// `before` is what was answered the last time, where the step is open again.
+    fn new(question: &Question, since: Timestamp, before: Option<&BTreeMap<String, String>>) -> Self {
+        let known = |field: &Field| before.and_then(|before| before.get(&field.name)).map(|text| Line::new(text)).unwrap_or_default();
         let (ticks, fields) = match question {
-            Question::Manual { checklist, fields } => (vec![false; checklist.len()], fields.iter().map(|_| Line::default()).collect()),
+            Question::Manual { checklist, fields } => (vec![false; checklist.len()], fields.iter().map(known).collect()),
             _ => (Vec::new(), Vec::new()),
         };
         Asking { since, shown: None, sent: false, ticks, fields, at: 0, typing: false, typed: Line::default() }
     }
 
-    /// What is still missing before a manual step can be called done, as words; `None` when nothing is.
-    pub fn missing(&self) -> Option<String> {
+    /// Why what is written in a field cannot be taken; an empty one is only missing.
+    pub fn wrong(&self, field: &Field, line: &Line, now: Timestamp) -> Option<String> {
+        if line.text().trim().is_empty() { None } else { field.wrong(line.text(), now) }
+    }
+
+    /// What is still missing or wrong before a manual step can be called done, as words; `None` when nothing is.
+    pub fn missing(&self, question: &Question, now: Timestamp) -> Option<String> {
         let unticked = self.ticks.iter().filter(|tick| !**tick).count();
         let empty = self.fields.iter().filter(|field| field.text().trim().is_empty()).count();
         let mut parts = Vec::new();
@@ -148,6 +161,10 @@ impl Asking {
         }
         if empty > 0 {
             parts.push(format!("{} not filled in", super::text::many(empty, "answer", "answers")));
+        }
+        if let Question::Manual { fields, .. } = question {
+            let wrong = fields.iter().zip(&self.fields).find_map(|(field, line)| self.wrong(field, line, now));
+            parts.extend(wrong);
         }
         (!parts.is_empty()).then(|| parts.join(", "))
     }

@@ -67,6 +67,8 @@ pub enum Command {
     ItemDown,
     /// Tick, or fill in.
     Tick,
+    /// Tick and go to the next row, or fill in.
+    TickNext,
     /// All ticked and filled in.
     Done,
     /// Begin to type the name that confirms danger.
@@ -83,6 +85,8 @@ pub enum Command {
     Undo,
     /// Do not take it back.
     LeaveIt,
+    /// Back to the manual step before.
+    Correct,
     /// Leave the step out.
     Skip,
     /// Go on without proof.
@@ -185,7 +189,15 @@ pub const TABLE: &[Binding] = &[
         Shown::Answer,
         |m| asks(m, |q| matches!(q, Question::AlreadyTrue)),
     ),
-    row(Command::Tick, "tick", &[ch(' '), ENTER], ("tick, fill in", "tick the box, or fill in the answer"), Shown::Answer, is_manual),
+    row(Command::Tick, "tick", &[ch(' ')], ("tick, fill in", "tick the box, or fill in the answer"), Shown::Answer, is_manual),
+    row(
+        Command::TickNext,
+        "tick-next",
+        &[ENTER],
+        ("tick, next", "tick the box and go on to the next row, or fill in"),
+        Shown::Help,
+        is_manual,
+    ),
     row(Command::Done, "done", &[ch('d')], ("done", "all ticked and filled in: the step is done"), Shown::Answer, is_manual),
     row(Command::ItemUp, "item-up", &[UP], ("up", "the row above"), Shown::Help, is_manual),
     row(Command::ItemDown, "item-down", &[DOWN, TAB], ("down", "the row below"), Shown::Help, is_manual),
@@ -203,6 +215,14 @@ pub const TABLE: &[Binding] = &[
     row(Command::Undo, "undo", &[ch('u')], ("undo", "take the step back, then ask again"), Shown::Answer, |m| {
         asks(m, |q| matches!(q, Question::Failed { undo: true, .. } | Question::Unknown { undo: true, .. } | Question::TakeBack { .. }))
     }),
+    row(
+        Command::Correct,
+        "correct",
+        &[ch('b')],
+        ("back", "correct what was answered in the step before; nothing was carried out since"),
+        Shown::Answer,
+        |m| asks(m, Question::leads_back) && m.run.as_ref().is_some_and(|run| run.told.state.correctable(&run.told.plan).is_some()),
+    ),
     row(Command::Skip, "skip", &[ch('s')], ("skip", "leave the step out, with a reason"), Shown::Answer, |m| {
         asks(m, |q| !matches!(q, Question::AlreadyTrue | Question::TakeBack { .. }))
     }),

@@ -86,7 +86,7 @@ fn a_manual_step() {
             vec!["Say in #incident that a restore begins".into(), "Take the deploy lock".into(), "Name an incident commander".into()];
         story.begin(0, "announce").ask(1, "announce", Question::Manual { checklist, fields });
         let mut stage = story.screen(12, width, height);
-        for code in [KeyCode::Char(' '), KeyCode::Char(' '), KeyCode::Char(' '), KeyCode::Enter] {
+        for code in [KeyCode::Enter, KeyCode::Enter, KeyCode::Enter, KeyCode::Enter] {
             stage.key(code);
         }
         stage.type_text("Grace");

@@ -172,6 +172,8 @@ fn press(model: &mut Model, event: KeyEvent) -> Vec<Effect> {
     if dead {
         return Vec::new();
     }
+    // A word on what the last key did is no news once another one is pressed.
+    model.notice = None;
     if let Some(command) = keys::command(model, event) {
         return perform(model, command);
     }
@@ -301,18 +303,29 @@ fn perform(model: &mut Model, command: Command) -> Vec<Effect> {
         Command::Record => return answer(model, Answer::Record),
         Command::Retry => return retry(model),
         Command::LeaveIt => return answer(model, Answer::Leave),
+        Command::Correct => return answer(model, Answer::Back),
         Command::Undo => {
-            let undo = model.run.as_ref().and_then(|run| match run.question()? {
-                (Question::TakeBack { undo }, _) => Some(undo.clone()),
-                _ => run.told.state.current_step()?.undo.clone(),
+            let asked = model.run.as_ref().and_then(|run| {
+                let (at, _, state) = run.step()?;
+                let undo = match run.question()? {
+                    (Question::TakeBack { undo }, _) => Some(undo.clone()),
+                    _ => state.undo.clone(),
+                };
+                Some(format!("Take step {} back, {}: {}?", at + 1, state.title, undo?))
             });
-            confirm(model, format!("Take it back: {}?", undo.unwrap_or_else(|| "undo this step".into())), Confirmed::Undo);
+            confirm(model, asked.unwrap_or_else(|| "Take this step back?".into()), Confirmed::Undo);
         }
         Command::Skip => reason(model, Purpose::Skip),
         Command::Override => reason(model, Purpose::Override),
         Command::Abort => reason(model, Purpose::Abort),
         Command::Confirm => return commit(model),
-        Command::ItemUp | Command::ItemDown | Command::Tick | Command::Type | Command::NextAnswer | Command::StopTyping => {
+        Command::ItemUp
+        | Command::ItemDown
+        | Command::Tick
+        | Command::TickNext
+        | Command::Type
+        | Command::NextAnswer
+        | Command::StopTyping => {
             item(model, command);
         }
         Command::Done => return done(model),

@@ -8,7 +8,7 @@ use super::{put, scrolled};
 use crate::tui::form::Line as Field;
 use crate::tui::keys::{self, Command};
 use crate::tui::model::{Model, Scroll};
-use crate::tui::text::{clip_spans, pad};
+use crate::tui::text::{clip_spans, pad, wrap};
 use crate::tui::update::matching;
 use crate::tui::widget::field;
 
@@ -33,7 +33,7 @@ pub fn draw(model: &Model, query: &Field, scroll: &Scroll, commands: &[Command],
             Span::styled(name, theme.dim),
             Span::styled(binding.does, theme.text),
         ];
-        lines.push(Line::from(clip_spans(spans, columns)));
+        lines.extend(wrap(&spans, columns, if columns >= 100 { 32 } else { 17 }));
     }
     if lines.is_empty() {
         lines.push(Line::styled(" nothing here by that word", theme.dim));

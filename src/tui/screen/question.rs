@@ -11,7 +11,7 @@ use crate::tui::describe::Known;
 use crate::tui::glyph;
 use crate::tui::keys::Shown;
 use crate::tui::model::{Asking, Followed, Model};
-use crate::tui::text::{clean, clip, span, width, wrap};
+use crate::tui::text::{clean, clip, clip_spans, span, width, wrap};
 use crate::tui::theme::Theme;
 use crate::tui::widget::{field, hints};
 
@@ -38,9 +38,8 @@ pub fn panel<'a>(model: &'a Model, run: &'a Followed, columns: usize) -> Option<
     let lines = match question {
         Question::Ready => ready(run, theme, inner),
         Question::Manual { checklist, fields } => {
-            let lines = manual(checklist, fields, asking, theme, inner);
-            // The heading may take more than a line; the rows come last.
-            keep = lines.len() - (checklist.len() + fields.len()) + asking.at;
+            let (lines, at) = manual(checklist, fields, asking, model, inner);
+            keep = at;
             lines
         }
         Question::AlreadyTrue => {
@@ -58,7 +57,7 @@ pub fn panel<'a>(model: &'a Model, run: &'a Followed, columns: usize) -> Option<
             lines.extend(way_back(run, *undo, theme, inner));
             lines
         }
-        Question::TakeBack { undo } => take_back(undo, theme, inner),
+        Question::TakeBack { undo } => take_back(run, undo, theme, inner),
     };
     Some(Panel { lines: indented(lines), keep, text: None, keys: keys(model, run, columns) })
 }
@@ -74,7 +73,7 @@ fn title(run: &Followed) -> String {
 }
 
 fn ready(run: &Followed, theme: &Theme, columns: usize) -> Vec<Line<'static>> {
-    let Some((at, step, _)) = run.step() else { return Vec::new() };
+    let Some((at, step, state)) = run.step() else { return Vec::new() };
     let mut lines =
         wrap(&[Span::styled(format!("Start step {}? ", at + 1), theme.accent), Span::styled(title(run), theme.title)], columns, 2);
     let mut facts = vec![format!("about {}", span(step.expect))];
@@ -84,21 +83,30 @@ fn ready(run: &Followed, theme: &Theme, columns: usize) -> Vec<Line<'static>> {
     if step.undo.is_some() {
         facts.push("can be undone".into());
     }
+    if let Some(words) = &state.foreseen {
+        lines.extend(wrap(&[Span::styled("will take  ", theme.dim), Span::styled(clean(words), theme.code)], columns, 11));
+    }
     if columns >= 58 {
-        lines.push(Line::styled(clip(&facts.join(", "), columns), theme.dim));
+        lines.extend(wrap(&[Span::styled(facts.join(", "), theme.dim)], columns, 0));
     }
     lines
 }
 
-fn manual(checklist: &[String], fields: &[Field], asking: &Asking, theme: &Theme, columns: usize) -> Vec<Line<'static>> {
-    // The row under the cursor is told in full where it had to be cut.
-    let all: Vec<&str> = checklist.iter().map(String::as_str).chain(fields.iter().map(|field| field.label.as_str())).collect();
-    let room = |at: usize| if at < checklist.len() { columns.saturating_sub(6) } else { columns / 2 };
-    let cut = all.get(asking.at).filter(|text| width(&clean(text)) > room(asking.at));
-    let words = cut.map_or_else(|| "For you to do, then to say so:".to_owned(), |text| clean(text));
-    let mut lines: Vec<Line<'static>> = wrap(&[Span::styled(words, theme.accent)], columns, 0).into_iter().take(3).collect();
+/// The rows of a manual step, and the line of the one under the cursor. What does not fit in a line takes more; on a low screen only where the
+/// cursor is.
+fn manual(checklist: &[String], fields: &[Field], asking: &Asking, model: &Model, columns: usize) -> (Vec<Line<'static>>, usize) {
+    let theme = &model.theme;
+    let low = model.size.height < super::LOW;
+    let rows = |spans: Vec<Span<'static>>, here: bool| {
+        if low && !here { vec![Line::from(clip_spans(spans, columns))] } else { wrap(&spans, columns, 6) }
+    };
+    let mut lines = vec![Line::styled("For you to do, then to say so:", theme.accent)];
+    let mut keep = 0;
     for (at, (item, ticked)) in checklist.iter().zip(&asking.ticks).enumerate() {
         let here = at == asking.at;
+        if here {
+            keep = lines.len();
+        }
         let tick = if *ticked { "[x] " } else { "[ ] " };
         let style = if here {
             theme.title
@@ -107,22 +115,29 @@ fn manual(checklist: &[String], fields: &[Field], asking: &Asking, theme: &Theme
         } else {
             theme.text
         };
-        lines.push(Line::from(vec![
-            cursor(here, theme),
-            Span::styled(tick, style),
-            Span::styled(clip(&clean(item), columns.saturating_sub(6)), style),
-        ]));
+        lines.extend(rows(vec![cursor(here, theme), Span::styled(tick, style), Span::styled(clean(item), style)], here));
     }
     let widest = fields.iter().map(|field| width(&clean(&field.label))).max().unwrap_or(0).min(columns / 2);
     for (at, (question, line)) in fields.iter().zip(&asking.fields).enumerate() {
         let here = checklist.len() + at == asking.at;
-        let label = crate::tui::text::pad(&clean(&question.label), widest);
-        let mut spans = vec![cursor(here, theme), Span::styled(format!("{label}  "), if here { theme.title } else { theme.text })];
-        let room = columns.saturating_sub(widest + 4);
-        spans.extend(answer(question, line, here && asking.typing, theme, room));
+        if here {
+            keep = lines.len();
+        }
+        let style = if here { theme.title } else { theme.text };
+        let label = clean(&question.label);
+        let label = if low && !here { clip(&label, widest) } else { label };
+        let mut label = wrap(&[Span::styled(label, style)], widest, 0).into_iter();
+        let first = label.next().unwrap_or_default().to_string();
+        let mut spans = vec![cursor(here, theme), Span::styled(format!("{}  ", crate::tui::text::pad(first.trim_end(), widest)), style)];
+        spans.extend(answer(question, line, here && asking.typing, theme, columns.saturating_sub(widest + 4)));
         lines.push(Line::from(spans));
+        lines.extend(label.map(|rest| Line::styled(format!("  {rest}"), style)));
+        let wrong = asking.wrong(question, line, model.now.wall).filter(|_| !(here && asking.typing));
+        if let Some(wrong) = wrong {
+            lines.extend(wrap(&[Span::styled(format!("    {} {}", glyph::BAD, clean(&wrong)), theme.bad)], columns, 6));
+        }
     }
-    lines
+    (lines, keep)
 }
 
 /// What is written in a field, or what could be.
@@ -192,26 +207,45 @@ fn failed(model: &Model, run: &Followed, error: &Report, undo: bool, columns: us
         Span::styled(format!("{} This step failed. ", glyph::BAD), theme.bad),
         Span::styled(clip("What now?", columns.saturating_sub(20)), theme.title),
     ])];
+    let Some((_, step, state)) = run.step() else { return lines };
+    if let Some(error) = &state.undo_error {
+        let words = format!("{} It could not be taken back: {}", glyph::BAD, clean(&error.message));
+        lines.extend(wrap(&[Span::styled(words, theme.bad)], columns, 2).into_iter().take(3));
+        let words = "Undo tries once more; or do it by hand, as the text above says, and then go on.";
+        lines.extend(wrap(&[Span::styled(words, theme.text)], columns, 0));
+    } else if step.undo.is_some() && !undo {
+        lines.push(Line::styled(clip("Nothing was changed: there is nothing to undo.", columns), theme.dim));
+    }
     lines.extend(way_back(run, undo, theme, columns));
     lines
 }
 
-fn take_back(undo: &str, theme: &Theme, columns: usize) -> Vec<Line<'static>> {
-    let mut lines = vec![Line::styled(clip("The run is given up. Take this step back?", columns), theme.title)];
-    lines.push(Line::from(vec![
-        Span::styled("  undo would  ", theme.dim),
-        Span::styled(clip(&clean(undo), columns.saturating_sub(14)), theme.code),
-    ]));
+/// Which step it is about is said first: it need not be the one the run was at.
+fn take_back(run: &Followed, undo: &str, theme: &Theme, columns: usize) -> Vec<Line<'static>> {
+    let words = match run.told.state.asked {
+        Some(at) => format!("The run is given up. Take step {} back: {}?", at + 1, title(run)),
+        None => "The run is given up. Take this step back?".into(),
+    };
+    let mut lines = wrap(&[Span::styled(words, theme.title)], columns, 2);
+    lines.extend(would(undo, theme, columns));
     lines
 }
 
 /// What undo would do.
-fn way_back(run: &Followed, undo: bool, theme: &Theme, columns: usize) -> Option<Line<'static>> {
-    let undo = run.told.state.current_step()?.undo.as_ref().filter(|_| undo)?;
-    Some(Line::from(vec![
-        Span::styled("  undo would  ", theme.dim),
-        Span::styled(clip(&clean(undo), columns.saturating_sub(14)), theme.code),
-    ]))
+fn way_back(run: &Followed, undo: bool, theme: &Theme, columns: usize) -> Vec<Line<'static>> {
+    let known = run.step().and_then(|(_, _, state)| state.undo.as_ref());
+    known.filter(|_| undo).map(|undo| would(undo, theme, columns)).unwrap_or_default()
+}
+
+/// A command is never cut where something hangs on it, but it does not fill the screen either: in full it stands in the step's text.
+fn would(undo: &str, theme: &Theme, columns: usize) -> Vec<Line<'static>> {
+    let spans = [Span::styled("  undo would  ", theme.dim), Span::styled(clean(undo), theme.code)];
+    let mut lines = wrap(&spans, columns, 14);
+    if lines.len() > 4 {
+        lines.truncate(4);
+        lines[3].push_span(Span::styled("…", theme.code));
+    }
+    lines
 }
 
 fn unknown(repeatable: bool, theme: &Theme, columns: usize) -> Vec<Line<'static>> {

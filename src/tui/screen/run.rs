@@ -147,7 +147,12 @@ fn detail(model: &Model, run: &Followed, at: usize, step: &Step, state: &StepSta
     let known = Known::of(&run.told.plan, &run.told.state).at(step);
     let mut lines =
         wrap(&[Span::styled(format!("{} ", at + 1), theme.dim), Span::styled(clean(&known.show(&step.title)), theme.title)], columns, 2);
-    lines.push(Line::from(clip_spans(standing(model, run, at, step, state), columns)));
+    lines.extend(standing(model, run, at, step, state, columns));
+    if let Some(error) = state.undo_error.as_ref().filter(|_| !state.status.is_over()) {
+        lines.push(Line::default());
+        lines.push(label("it could not be taken back", theme));
+        lines.extend(report::lines(error, theme, columns));
+    }
     if let Some(error) = state.error.as_ref().filter(|_| !state.status.is_over()) {
         lines.push(Line::default());
         lines.extend(report::lines(error, theme, columns));
@@ -201,7 +206,7 @@ fn proof(step: &Step, state: &StepState, known: &Known, theme: &Theme, columns: 
     lines.push(Line::default());
     match &step.verify {
         Verify::None(reason) => {
-            lines.push(label("proven by", theme));
+            lines.push(label("no check of its own", theme));
             lines.extend(wrap(&[Span::styled(format!("  {}", clean(reason)), theme.text)], columns, 2));
         }
         Verify::Checks(checks) => {
@@ -257,7 +262,7 @@ fn outputs(state: &StepState, theme: &Theme, columns: usize, lines: &mut Vec<Lin
 }
 
 /// Where a step stands, in words.
-fn standing(model: &Model, run: &Followed, at: usize, step: &Step, state: &StepState) -> Vec<Span<'static>> {
+fn standing(model: &Model, run: &Followed, at: usize, step: &Step, state: &StepState, columns: usize) -> Vec<Line<'static>> {
     let theme = &model.theme;
     let (sign, ink) = mark(state, is_unknown(run, at), theme);
     let mut words: Vec<String> = Vec::new();
@@ -272,7 +277,7 @@ fn standing(model: &Model, run: &Followed, at: usize, step: &Step, state: &StepS
         Status::Running => "cut off while running".into(),
         Status::Proven(Proven::Checked) => "proven, its checks hold".into(),
         Status::Proven(Proven::AlreadyTrue) => "proven, it held already".into(),
-        Status::Proven(Proven::Action) => "proven by the action itself".into(),
+        Status::Proven(Proven::Action) => "done".into(),
         Status::Proven(Proven::Simulated) => "simulated".into(),
         Status::Skipped => "left out".into(),
         Status::Overridden => "gone past without proof".into(),
@@ -296,11 +301,28 @@ fn standing(model: &Model, run: &Followed, at: usize, step: &Step, state: &StepS
     if step.danger.is_some() && !state.status.is_over() {
         words.push("dangerous".into());
     }
-    let mut spans = vec![Span::styled(format!("{sign} "), ink), Span::styled(words.join(&format!("  {}  ", glyph::PENDING)), theme.dim)];
+    let mut lines = items(&words, columns.saturating_sub(2)).into_iter().enumerate().map(|(row, words)| {
+        let sign = if row == 0 { format!("{sign} ") } else { "  ".into() };
+        Line::from(vec![Span::styled(sign, ink), Span::styled(words, theme.dim)])
+    });
+    let mut lines: Vec<Line<'static>> = lines.by_ref().collect();
     if let Some(note) = state.note.as_ref().filter(|_| matches!(state.status, Status::Skipped | Status::Overridden)) {
-        spans.push(Span::styled(format!("  {}", clean(note)), theme.warn));
+        lines.extend(wrap(&[Span::styled(format!("  {}", clean(note)), theme.warn)], columns, 2));
     }
-    spans
+    lines
+}
+
+/// A row of items, broken only between them.
+fn items(words: &[String], columns: usize) -> Vec<String> {
+    let between = format!("  {}  ", glyph::PENDING);
+    let mut rows: Vec<String> = Vec::new();
+    for word in words {
+        match rows.last_mut().filter(|row| width(row) + width(&between) + width(word) <= columns) {
+            Some(row) => *row += &(between.clone() + word),
+            None => rows.push(word.clone()),
+        }
+    }
+    rows
 }
 
 fn log(model: &Model, run: &Followed, frame: &mut Frame<'_>, area: Rect) {

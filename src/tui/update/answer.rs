@@ -78,7 +78,7 @@ fn give(model: &mut Model, purpose: Purpose, reason: String) -> Vec<Effect> {
 
 pub fn done(model: &mut Model) -> Vec<Effect> {
     let Some((question, asking)) = model.run.as_ref().and_then(Followed::question) else { return Vec::new() };
-    match (asking.missing(), asking.done(question)) {
+    match (asking.missing(question, model.now.wall), asking.done(question)) {
         (None, Some(done)) => answer(model, done),
         (missing, _) => {
             notice(model, &missing.unwrap_or_default());
@@ -91,6 +91,7 @@ pub fn done(model: &mut Model) -> Vec<Effect> {
 pub fn item(model: &mut Model, command: Command) {
     let choices = choices(model);
     let open = open_fields(model);
+    let wrong = wrong_here(model);
     let Some(asking) = asking(model) else { return };
     let boxes = asking.ticks.len();
     let is_open = |row: usize| row >= boxes && open.get(row - boxes).copied().unwrap_or_default();
@@ -106,20 +107,29 @@ pub fn item(model: &mut Model, command: Command) {
         }
         Command::NextAnswer => {
             asking.typing = false;
-            if asking.at < last {
+            // What is wrong with it stands below it now; one more Enter corrects it.
+            if !wrong && asking.at < last {
                 asking.at += 1;
                 asking.typing = is_open(asking.at) && asking.fields.get(asking.at - boxes).is_some_and(|line| line.text().is_empty());
             }
         }
         _ if asking.at < boxes => {
             asking.ticks[asking.at] = !asking.ticks[asking.at];
-            if asking.ticks[asking.at] {
+            if command == Command::TickNext && asking.ticks[asking.at] {
                 asking.at = (asking.at + 1).min(last);
             }
         }
         _ if choices.is_empty() => asking.typing = !asking.fields.is_empty(),
         _ => cycle_field(model, true),
     }
+}
+
+/// What is written in the field under the cursor cannot be taken.
+fn wrong_here(model: &Model) -> bool {
+    let Some((Question::Manual { fields, checklist }, asking)) = model.run.as_ref().and_then(Followed::question) else { return false };
+    let at = asking.at.checked_sub(checklist.len());
+    let here = at.and_then(|at| fields.get(at).zip(asking.fields.get(at)));
+    here.is_some_and(|(field, line)| asking.wrong(field, line, model.now.wall).is_some())
 }
 
 /// Which fields of a manual step are written and not chosen.

@@ -235,7 +235,7 @@ fn everywhere() -> Vec<Stage> {
     stages.push(after(dangerous().screen(1320, 80, 24), &[KeyCode::Char('k')]));
     stages.push(after(running().screen(300, 80, 24), &[KeyCode::Char('q')]));
     stages.push(after(running().screen(300, 80, 24), &[KeyCode::Char('x')]));
-    stages.push(after(manual(), &[KeyCode::Char(' '), KeyCode::Char(' '), KeyCode::Enter]));
+    stages.push(after(manual(), &[KeyCode::Enter, KeyCode::Enter, KeyCode::Enter]));
     let mut form = Stage::home(80, 24);
     form.send(Message::Planned(Ok(Box::new(plan()))));
     for rows in 0..5 {
@@ -332,6 +332,7 @@ fn manual() -> Stage {
     let field = |name: &str, choices: &[&str]| crate::runbook::plan::Field {
         name: name.into(),
         label: name.into(),
+        kind: crate::runbook::plan::FieldKind::Text,
         choices: choices.iter().map(|choice| (*choice).into()).collect(),
         sample: None,
     };
@@ -344,12 +345,169 @@ fn manual() -> Stage {
 }
 
 #[test]
+fn a_date_that_is_over_is_refused_where_it_is_written() {
+    let mut story = Story::new(false, true);
+    let until = crate::runbook::plan::Field {
+        name: "keep_until".into(),
+        label: "The old database is kept until (YYYY-MM-DD)".into(),
+        kind: crate::runbook::plan::FieldKind::ComingDay,
+        choices: Vec::new(),
+        sample: None,
+    };
+    story.begin(0, "announce").ask(1, "announce", Question::Manual { checklist: Vec::new(), fields: vec![until] });
+    let mut stage = story.screen(12, 80, 24);
+    stage.key(KeyCode::Enter);
+    stage.type_text("2020-01-01");
+    stage.key(KeyCode::Enter);
+    assert!(stage.shown().contains("✗ 2020-01-01 is over: give 2026-03-01 or a later day"), "{}", stage.shown());
+    assert!(stage.shown().replace(['\n', ' '], "").contains("YYYY-MM-DD"), "{}", stage.shown());
+    assert_eq!(stage.key(KeyCode::Char('d')), [], "not done with that");
+    stage.key(KeyCode::Enter);
+    stage.ctrl('u');
+    stage.type_text("1.4.2026");
+    stage.key(KeyCode::Enter);
+    assert!(stage.shown().contains("✗ write a day as YYYY-MM-DD: 2026-03-01 or later"), "{}", stage.shown());
+    stage.key(KeyCode::Enter);
+    stage.ctrl('u');
+    stage.type_text("2026-04-01");
+    stage.key(KeyCode::Enter);
+    let fields = BTreeMap::from([("keep_until".to_owned(), "2026-04-01".to_owned())]);
+    assert_eq!(stage.key(KeyCode::Char('d')), [Effect::Answer(Answer::Done { fields })]);
+}
+
+#[test]
+fn answers_are_corrected_while_nothing_was_carried_out_since() {
+    let manual = |fields| Question::Manual { checklist: Vec::new(), fields };
+    let field = crate::runbook::plan::Field {
+        name: "commander".into(),
+        label: "Commander".into(),
+        kind: crate::runbook::plan::FieldKind::Text,
+        choices: Vec::new(),
+        sample: None,
+    };
+    let mut story = Story::new(true, false);
+    let done = Answer::Done { fields: BTreeMap::from([("commander".to_owned(), "Grce".to_owned())]) };
+    story.begin(0, "announce").ask(1, "announce", manual(vec![field.clone()]));
+    story.tell(5, Fact::Answered { step: "announce".into(), answer: done, by: "ada".into() });
+    story.tell(5, Fact::StepProven { step: "announce".into(), how: crate::run::fact::Proven::Action });
+    story.begin(6, "maintenance.on").ask(6, "maintenance.on", Question::Ready);
+    let mut stage = story.screen(12, 80, 24);
+    assert!(stage.shown().contains("b back   "), "{}", stage.shown());
+    assert_eq!(stage.key(KeyCode::Char('b')), [Effect::Answer(Answer::Back)]);
+    story.tell(13, Fact::Answered { step: "maintenance.on".into(), answer: Answer::Back, by: "ada".into() });
+    let mut back = Story { entries: story.entries.clone(), ..Story::new(true, false) };
+    back.tell(13, Fact::StepReopened { step: "announce".into() });
+    back.begin(13, "announce").ask(13, "announce", manual(vec![field]));
+    let mut stage = back.screen(14, 80, 24);
+    assert!(stage.shown().contains("Grce"), "what was answered is there to be corrected: {}", stage.shown());
+    assert_eq!(stage.key(KeyCode::Char('b')), [], "nothing was answered before it");
+    // Once the next step's action began there is no way back.
+    story.tell(14, Fact::ActionStarted { step: "maintenance.on".into(), action: "PUT".into() });
+    story.tell(15, Fact::StepFailed { step: "maintenance.on".into(), error: Report::failed("no") });
+    story.ask(15, "maintenance.on", Question::Failed { error: Report::failed("no"), undo: true });
+    let mut stage = story.screen(20, 80, 24);
+    assert_eq!(stage.key(KeyCode::Char('b')), []);
+    assert!(!stage.shown().contains("b back   "), "{}", stage.shown());
+}
+
+#[test]
+fn an_undo_that_failed_is_seen() {
+    let mut story = broken();
+    story.tell(530, Fact::Answered { step: "restore".into(), answer: Answer::Undo, by: "ada".into() });
+    let error = Report::refused("there is no database \"orders_restored\"").cause("somebody dropped it");
+    story.tell(531, Fact::StepUndone { step: "restore".into(), error: Some(error) });
+    story.ask(531, "restore", Question::Failed { error: crate::tui::fixture::failed(), undo: true });
+    let shown = story.screen(540, 80, 24).shown();
+    assert!(shown.contains("It could not be taken back: there is no database"), "{shown}");
+    assert!(shown.contains("Undo tries once more; or do it by hand"), "{shown}");
+    assert!(shown.contains("somebody dropped it"), "{shown}");
+}
+
+#[test]
+fn no_undo_is_offered_where_nothing_was_touched() {
+    let mut story = Story::new(true, false);
+    story.until_restore().begin(190, "restore");
+    story.tell(200, Fact::UndoRegistered { step: "restore".into(), undo: "DROP DATABASE orders_restored".into() });
+    story.tell(200, Fact::ActionStarted { step: "restore".into(), action: "lifeboat restore".into() });
+    let error = Report::usage("2020-01-01 is over: nothing is kept until then");
+    story.tell(201, Fact::ActionEnded { step: "restore".into(), outputs: BTreeMap::new(), error: Some(error.clone()) });
+    story.tell(201, Fact::StepFailed { step: "restore".into(), error: error.clone() });
+    let step = story.snapshot().state.step("restore").cloned().unwrap();
+    assert!(!step.can_be_undone() && step.undo.is_some());
+    story.ask(201, "restore", Question::Failed { error, undo: step.can_be_undone() });
+    let mut stage = story.screen(210, 80, 24);
+    assert!(stage.shown().contains("Nothing was changed: there is nothing to undo."), "{}", stage.shown());
+    assert_eq!(stage.key(KeyCode::Char('u')), []);
+    // What an earlier attempt may have changed is still there to be taken back.
+    assert!(broken().snapshot().state.step("restore").unwrap().can_be_undone());
+    let mut twice = broken();
+    twice.tell(600, Fact::ActionStarted { step: "restore".into(), action: "lifeboat restore".into() });
+    let error = Report::usage("orders_restored exists already");
+    twice.tell(601, Fact::ActionEnded { step: "restore".into(), outputs: BTreeMap::new(), error: Some(error) });
+    assert!(twice.snapshot().state.step("restore").unwrap().can_be_undone());
+}
+
+#[test]
+fn giving_up_names_the_step_that_is_taken_back_and_shows_all_of_its_command() {
+    let mut story = Story::new(true, false);
+    let undo =
+        "curl -fsS -X PUT --data '{\"mute\": false, \"for\": \"everybody who was muted before\"}' https://admin.example.org/tests/END";
+    story.begin(0, "maintenance.mute");
+    story.tell(1, Fact::UndoRegistered { step: "maintenance.mute".into(), undo: undo.into() });
+    story.tell(1, Fact::ActionStarted { step: "maintenance.mute".into(), action: "smokectl mute".into() });
+    story.tell(2, Fact::StepProven { step: "maintenance.mute".into(), how: crate::run::fact::Proven::Checked });
+    story.begin(3, "restore").ask(3, "restore", Question::Ready);
+    story.tell(4, Fact::Answered { step: "restore".into(), answer: Answer::Abort { reason: "enough".into() }, by: "ada".into() });
+    story.ask(5, "maintenance.mute", Question::TakeBack { undo: undo.into() });
+    let mut stage = story.screen(10, 80, 24);
+    let shown = stage.shown();
+    assert!(shown.contains("Take step 3 back: Mute the smoke tests?"), "{shown}");
+    let question = shown.split("The run is given up").nth(1).unwrap();
+    assert!(question.contains("/tests/END"), "{shown}");
+    stage.key(KeyCode::Char('u'));
+    let shown = stage.shown();
+    assert!(shown.contains("Take step 3 back, Mute the smoke tests:") && shown.contains("/tests/END"), "{shown}");
+}
+
+#[test]
+fn space_ticks_and_stays_enter_ticks_and_goes_on() {
+    let mut stage = manual();
+    let at = |stage: &Stage| stage.model.run.as_ref().unwrap().asking.as_ref().unwrap().at;
+    stage.key(KeyCode::Char(' '));
+    assert_eq!(at(&stage), 0);
+    stage.key(KeyCode::Down);
+    assert_eq!(at(&stage), 1);
+    stage.key(KeyCode::Enter);
+    assert_eq!(at(&stage), 2);
+}
+
+#[test]
+fn what_was_missing_is_not_said_any_more_once_it_is_there() {
+    let mut stage = manual();
+    stage.key(KeyCode::Char('d'));
+    assert!(stage.shown().contains("2 boxes not ticked"), "{}", stage.shown());
+    stage.key(KeyCode::Char(' '));
+    assert!(!stage.shown().contains("not ticked"), "{}", stage.shown());
+}
+
+#[test]
+fn a_stage_that_began_anew_is_drawn_once() {
+    let mut story = running();
+    let mut again = story.readings[0].clone();
+    again.done = false;
+    again.bytes = 0;
+    story.readings.push(again);
+    let shown = story.screen(300, 80, 24).shown();
+    assert_eq!(shown.matches("s3  ").count(), 1, "{shown}");
+}
+
+#[test]
 fn a_manual_step_is_done_when_all_is_ticked_and_filled_in() {
     let mut stage = manual();
     assert_eq!(stage.key(KeyCode::Char('d')), []);
     assert!(stage.shown().contains("2 boxes not ticked, 2 answers not filled in"), "{}", stage.shown());
-    stage.key(KeyCode::Char(' '));
-    stage.key(KeyCode::Char(' '));
+    stage.key(KeyCode::Enter);
+    stage.key(KeyCode::Enter);
     stage.key(KeyCode::Enter);
     stage.type_text("Grace d");
     stage.key(KeyCode::Enter);

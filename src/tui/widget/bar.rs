@@ -10,6 +10,13 @@ use crate::tui::theme::Theme;
 
 /// One line for each stage, no wider than `columns`.
 pub fn lines(readings: &[Reading], theme: &Theme, columns: usize) -> Vec<Line<'static>> {
+    let readings: Vec<&Reading> = readings
+        .iter()
+        .enumerate()
+        // A stage that began anew tells how far it is now; how far it once was is no news.
+        .filter(|(at, reading)| !readings[at + 1..].iter().any(|later| later.name == reading.name))
+        .map(|(_, reading)| reading)
+        .collect();
     let name = readings.iter().map(|reading| crate::tui::text::width(&clean(&reading.name))).max().unwrap_or(0).clamp(4, 12);
     readings.iter().map(|reading| line(reading, theme, name, columns)).collect()
 }
