@@ -231,7 +231,7 @@ fn a_finished_run_can_be_watched_and_reported() {
         assert!(watched.stderr.contains(&dump) && watched.stderr.contains("DONE: every step proven"), "{watched}");
     }
     let report = case.done(&["report"]);
-    assert!(report.contains("**PROVEN**") && report.contains(&id), "{report}");
+    assert!(report.contains("**DONE**") && report.contains(&id), "{report}");
     let left = case.done(&["doc", &id]);
     assert!(left.starts_with("# Dump of orders"), "{left}");
 }
