@@ -121,7 +121,7 @@ fn a_table_that_is_not_there_names_the_one_that_is() {
     let rig = shop();
     let dump = made(&rig, "plain-gzip");
     let (code, _, said) = rig.run(&["peek", &dump, "custmers"]);
-    assert!(code == 2 && said.contains("there is shop.customers"), "{said}");
+    assert!(code == 3 && said.contains("there is shop.customers"), "{said}");
     let (code, _, said) = rig.run(&["peek", &dump, "customers", "--quick"]);
     assert_eq!(code, 2, "{said}");
 }

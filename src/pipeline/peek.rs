@@ -74,3 +74,27 @@ fn near<'a>(manifest: &'a Manifest, wanted: &str) -> Option<&'a str> {
     let best = manifest.tables.keys().map(|name| (likeness(name), name)).max_by(|(a, _), (b, _)| a.total_cmp(b))?;
     (best.0 > 0.8).then_some(best.1.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Kind;
+
+    #[test]
+    fn a_table_is_meant_by_its_own_name_where_only_one_can_be() {
+        let text = r#"{"version":1,"id":"0","job":"a","environment":"e","object":"o","format":"plain","compression":"gzip","recipients":[],
+            "origin":{"database":"d","system_identifier":"1","server_version":"15","client_version":"15"},
+            "snapshot_at":"2026-11-21T03:00:00Z","started_at":"2026-11-21T03:00:00Z","ended_at":"2026-11-21T03:00:00Z",
+            "plain":{"bytes":0,"sha256":""},"stored":{"bytes":0,"sha256":""},"tables":{
+            "shop.orders":{"rows":1,"bytes":1},"old.orders":{"rows":1,"bytes":1},"shop.\"Items\"":{"rows":1,"bytes":1}},
+            "schema":{"constraints":0,"indexes":0,"views":0,"sequences":0,"triggers":0,"large_objects":0},"stages":[],"tool":"t"}"#;
+        let manifest: Manifest = serde_json::from_str(text).unwrap();
+        for wanted in ["Items", "shop.Items", "shop.\"Items\""] {
+            assert_eq!(table(&manifest, wanted).unwrap(), "shop.\"Items\"", "{wanted}");
+        }
+        let several = table(&manifest, "orders").unwrap_err();
+        assert!(several.kind == Kind::Usage && several.hints[0].contains("old.orders, shop.orders"), "{several:?}");
+        let none = table(&manifest, "oders").unwrap_err();
+        assert!(none.kind == Kind::Refused && none.hints[0].contains(".orders"), "{none:?}");
+    }
+}

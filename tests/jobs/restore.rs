@@ -335,7 +335,7 @@ fn a_table_that_is_not_there_is_told_with_those_most_like_it_before_anything_sta
     let made = dump(&rig, "plain");
     for (text, words, near) in [
         ("shop.ordres", "there is no table shop.ordres in", "shop.orders"),
-        ("orders", "there is no table orders in", "shop.orders"),
+        ("oders", "there is no table oders in", "shop.orders"),
         ("shopp.*", "no table is called like shopp.* in", "shop."),
     ] {
         let (code, _, told) = rig.run(&["restore", &made.object, "--into", "never", "--job", "plain", "--table", text]);
