@@ -21,9 +21,9 @@ pub(super) fn dump_before(plan: &Plan, state: &State, step: &Step, scope: &Scope
         let Some(default) = &parameter.default else { return true };
         // The database of this run is there now: the next one gets a name of its own.
         let is_taken = parameter.kind == ParameterKind::Database && taken.as_ref() == Some(value);
-        parameter.name != dump.name && !is_taken && template::render(default, &outside).ok().as_ref() != Some(value)
+        !is_taken && template::render(default, &outside).ok().as_ref() != Some(value)
     };
-    let given = plan.parameters.iter().filter_map(|parameter| {
+    let given = plan.parameters.iter().filter(|parameter| parameter.name != dump.name).filter_map(|parameter| {
         let value = plan.values.get(&parameter.name).filter(|value| is_given(parameter, value))?;
         Some((&parameter.name, value.clone()))
     });
