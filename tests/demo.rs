@@ -97,7 +97,7 @@ fn do_by_hand(pty: &mut Pty, shown: &str) {
 fn next_keys(shown: &str) -> Option<&'static str> {
     let here = below(shown).lines().find(|line| line.contains('▸'))?.to_owned();
     if here.contains("[ ]") {
-        Some(" ")
+        Some("\r")
     } else if here.contains('▏') {
         Some("2099-12-31\r")
     } else if here.contains("________") {

@@ -88,8 +88,7 @@ impl Printer {
             Fact::RunStarted { run, title, environment, production, drill, .. } => {
                 let kind = if *drill { ", a drill" } else { "" };
                 let loud = if *production { " (PRODUCTION)" } else { "" };
-                let plural = if plan.steps.len() == 1 { "" } else { "s" };
-                vec![format!("{title}{kind}, in {environment}{loud}"), format!("run {run}, {} step{plural}", plan.steps.len())]
+                vec![format!("{title}{kind}, in {environment}{loud}"), format!("run {run}, {}", many(plan.steps.len()))]
             }
             Fact::Resumed { by, .. } => vec![format!("resumed by {by}")],
             Fact::StepStarted { step, title, attempt } => {
@@ -127,6 +126,10 @@ impl Printer {
     fn took(&self, at: Timestamp) -> String {
         time(self.step_started.map_or(0.0, |start| at.duration_since(start).as_secs_f64()))
     }
+}
+
+fn many(steps: usize) -> String {
+    if steps == 1 { "1 step".into() } else { format!("{steps} steps") }
 }
 
 fn proven_word(how: Proven) -> &'static str {
@@ -340,7 +343,7 @@ mod tests {
             ["03:00:00     ok  every table has as many rows as the manifest says it should", "             have: nine of nine tables"]
         );
         let command = format!("03:00:00     $ lifeboat restore {}", "production-202602280200.sql.gz.gpg ".repeat(4));
-        assert_eq!(folded(&command, 80), std::slice::from_ref(&command));
+        assert_eq!(folded(&command, 80).join("|"), command);
         assert_eq!(folded(line, usize::MAX), [line]);
     }
 

@@ -3,6 +3,8 @@
 //! Everything that happens is a fact first; [`State`] is the fold over them and the only thing the walk looks at to know where it is.
 //! That is why a resumed run needs no code of its own, apart from the step that was under way.
 
+mod instead;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use super::state::{State, Status, StepState};
 use crate::port::Context;
 use crate::report::{Explain, Kind, Report, Result};
 use crate::runbook::describe;
-use crate::runbook::plan::{Action, Check, DrillMode, Field, Parameter, ParameterKind, Plan, Step, Undo, Verify, Work};
+use crate::runbook::plan::{Action, Check, DrillMode, Field, Plan, Step, Undo, Verify};
 use crate::runbook::template::{self, Scope};
 
 /// How often a check with time left is asked again.
@@ -355,7 +357,7 @@ impl Walk {
     }
 
     fn failed(&mut self, step: &Step, error: Report) -> Result<Remedy, Stop> {
-        let error = match self.with_another_dump(step) {
+        let error = match instead::dump_before(&self.plan, &self.state, step, &self.scope(step)) {
             Some(command) => error.hint(format!("{command}   # once this run is given up: the dump before")),
             None => error,
         };
@@ -379,31 +381,6 @@ impl Walk {
                 return Ok(remedy);
             }
         }
-    }
-
-    /// Where a dump turns out to be the wrong one: the command that starts again with the one before it, everything else as it was given.
-    fn with_another_dump(&self, step: &Step) -> Option<String> {
-        let Action::Job(Work::Verify { .. } | Work::Restore { .. }) = &step.action else { return None };
-        let dump = self.plan.parameters.iter().find(|parameter| parameter.kind == ParameterKind::Dump)?;
-        let snapshot_at = self.state.steps.iter().find_map(|known| known.outputs.get("snapshot_at"))?;
-        let scope = Scope::new(&self.plan, &BTreeMap::new());
-        let taken = match template::action(&step.action, &self.scope(step)) {
-            Ok(Action::Job(Work::Restore { into, .. })) => Some(into),
-            _ => None,
-        };
-        let is_given = |parameter: &Parameter, value: &String| {
-            let Some(default) = &parameter.default else { return true };
-            // The database of this run is there now: the next one gets a name of its own.
-            let is_taken = parameter.kind == ParameterKind::Database && taken.as_ref() == Some(value);
-            parameter.name != dump.name && !is_taken && template::render(default, &scope).ok().as_ref() != Some(value)
-        };
-        let given = self.plan.parameters.iter().filter_map(|parameter| {
-            let value = self.plan.values.get(&parameter.name).filter(|value| is_given(parameter, value))?;
-            Some((&parameter.name, value.clone()))
-        });
-        let sets = std::iter::once((&dump.name, format!("before:{snapshot_at}"))).chain(given);
-        let sets: Vec<String> = sets.map(|(name, value)| format!("--set {name}={}", shell_words::quote(&value))).collect();
-        Some(format!("lifeboat run {} {}", shell_words::quote(&self.plan.runbook), sets.join(" ")))
     }
 
     /// What an answer to a failure means; `None` asks again.

@@ -72,7 +72,7 @@ fn is_unknown(run: &Followed, at: usize) -> bool {
 fn steps(model: &Model, run: &Followed, frame: &mut Frame<'_>, area: Rect) {
     let theme = &model.theme;
     let columns = usize::from(area.width);
-    let current = run.told.state.current;
+    let current = run.told.state.asked.or(run.told.state.current);
     let shown = run.looking.or(current.filter(|_| run.is_live()));
     let mut lines = Vec::new();
     let mut keep = 0;

@@ -491,6 +491,17 @@ fn what_was_missing_is_not_said_any_more_once_it_is_there() {
 }
 
 #[test]
+fn before_a_dump_is_picked_the_screen_says_which_it_will_be() {
+    let mut story = Story::new(true, false);
+    story.begin(0, "pick");
+    let words = "production-202602280200.sql.gz.gpg, as of 2026-02-28T02:00:01Z, 1204332 rows, 25h old";
+    story.tell(1, Fact::Foreseen { step: "pick".into(), words: words.into() }).ask(1, "pick", Question::Ready);
+    let shown = story.screen(5, 80, 24).shown();
+    assert!(shown.contains("will take  production-202602280200.sql.gz.gpg"), "{shown}");
+    assert!(shown.contains("1204332 rows, 25h old"), "{shown}");
+}
+
+#[test]
 fn a_stage_that_began_anew_is_drawn_once() {
     let mut story = running();
     let mut again = story.readings[0].clone();
