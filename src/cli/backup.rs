@@ -46,7 +46,7 @@ pub struct Restore {
     /// The database, where the job dumps several
     #[arg(long, value_name = "NAME")]
     database: Option<String>,
-    /// Only the rows of this table, `schema.table` or a pattern with * and ?; again for more of them. The whole schema comes back, but for
+    /// Only the rows of this table, its name, `schema.table` or a pattern with * and ?; again for more of them. The whole schema comes back, but for
     /// foreign keys to rows that do not
     #[arg(long = "table", value_name = "TABLE")]
     tables: Vec<String>,

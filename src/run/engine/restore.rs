@@ -217,7 +217,7 @@ fn choose<'a>(manifest: &'a Manifest, wanted: &[String]) -> Result<BTreeSet<&'a 
         let meant = manifest.tables.keys().filter(|table| means(text, table) || means(text, &plain(table)));
         let meant: Vec<&str> = meant.map(String::as_str).collect();
         if meant.is_empty() && is_pattern(text) {
-            return Err(no_table(manifest, text));
+            return Err(none_like(manifest, text));
         }
         // A name without its schema means what it means to `peek`.
         let bare = if meant.is_empty() { Some(peek::table(manifest, text)?) } else { None };
@@ -226,9 +226,8 @@ fn choose<'a>(manifest: &'a Manifest, wanted: &[String]) -> Result<BTreeSet<&'a 
     Ok(chosen)
 }
 
-fn no_table(manifest: &Manifest, text: &str) -> Report {
+fn none_like(manifest: &Manifest, text: &str) -> Report {
     let show = |text: &str| text.chars().filter(|c| !c.is_control()).take(140).collect::<String>();
-    let kind = if is_pattern(text) { "no table is called like" } else { "there is no table" };
     // Those that only lack their schema are the likeliest.
     let likeness = |table: &str| {
         let own = table.rsplit('.').next().unwrap_or(table);
@@ -237,7 +236,8 @@ fn no_table(manifest: &Manifest, text: &str) -> Report {
     let mut near: Vec<(f64, &str)> = manifest.tables.keys().map(|table| (likeness(table), table.as_str())).collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
     let near: Vec<String> = near.iter().take(NEAR).map(|(_, table)| show(table)).collect();
-    Report::refused(format!("{kind} {} in {}", show(text), manifest.object)).hint(format!("there are: {}", near.join(", ")))
+    Report::refused(format!("no table is called like {} in {}", show(text), manifest.object))
+        .hint(format!("there are: {}", near.join(", ")))
 }
 
 /// What a database holds that has the rows of some tables only.
