@@ -409,6 +409,9 @@ fn a_restore_into_a_database_that_exists_is_refused() {
     let dump = case.dump();
     let taken = case.database("taken");
     case.stand.execute("postgres", &format!("CREATE DATABASE {taken}"));
+    for database in ["", &"x".repeat(64)] {
+        case.refused(&["restore", &dump, "--into", database], 2, &["cannot be the name of a database", "1 to 63 bytes"]);
+    }
     for database in ["orders", &taken] {
         case.refused(&["restore", &dump, "--into", database], 3, &[&format!("database {database:?} exists already"), "not taken"]);
     }

@@ -10,9 +10,7 @@ use crate::pipeline::{restore, roles};
 use crate::port::Context;
 use crate::report::{Report, Result};
 use crate::system::postgres::Postgres;
-
-/// Longest name of a database, bytes (`NAMEDATALEN`).
-const NAME: usize = 63;
+use crate::system::postgres::kept::LONGEST;
 
 /// Most bytes of a dump of globals: a hundred thousand roles fit.
 const GLOBALS: u64 = 64 << 20;
@@ -67,7 +65,7 @@ impl Engine {
         let mut wanted = Vec::new();
         for (database, manifest) in &members {
             let into = names.name(database);
-            if into.len() > NAME {
+            if into.len() > LONGEST {
                 return Err(Report::usage(format!("{into:?} is too long for the name of a database"))
                     .hint("--suffix, --prefix: at most 63 bytes with the name"));
             }
