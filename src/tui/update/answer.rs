@@ -114,9 +114,11 @@ pub fn item(model: &mut Model, command: Command) {
             }
         }
         _ if asking.at < boxes => {
-            asking.ticks[asking.at] = !asking.ticks[asking.at];
-            if command == Command::TickNext && asking.ticks[asking.at] {
-                asking.at = (asking.at + 1).min(last);
+            let (at, next) = (asking.at, command == Command::TickNext);
+            // Only Space takes a tick back.
+            asking.ticks[at] = next || !asking.ticks[at];
+            if next {
+                asking.at = (at + 1).min(last);
             }
         }
         _ if choices.is_empty() => asking.typing = !asking.fields.is_empty(),

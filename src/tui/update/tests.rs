@@ -479,6 +479,11 @@ fn space_ticks_and_stays_enter_ticks_and_goes_on() {
     assert_eq!(at(&stage), 1);
     stage.key(KeyCode::Enter);
     assert_eq!(at(&stage), 2);
+    // Enter where Space ticked already goes on, and takes nothing back.
+    stage.key(KeyCode::Up);
+    stage.key(KeyCode::Enter);
+    assert_eq!(at(&stage), 2);
+    assert_eq!(stage.model.run.as_ref().unwrap().asking.as_ref().unwrap().ticks, [true, true]);
 }
 
 #[test]
