@@ -75,7 +75,9 @@ impl Field {
     }
 
     fn prepare(&self) {
-        fs::create_dir_all(self.ground.join("gnupg")).unwrap();
+        for directory in ["gnupg", "store", "shelf"] {
+            fs::create_dir_all(self.ground.join(directory)).unwrap();
+        }
         fs::set_permissions(self.ground.join("gnupg"), fs::Permissions::from_mode(0o700)).unwrap();
         let config = fs::read_to_string(self.the_box.config_path()).unwrap() + JOBS;
         fs::write(self.the_box.config_path(), config).unwrap();
@@ -118,9 +120,8 @@ impl Field {
         self.drop_the_copy();
         // Theirs begins with an empty disk, and so does ours.
         let store = self.ground.join("store");
-        if store.exists() {
-            fs::remove_dir_all(store).unwrap();
-        }
+        fs::remove_dir_all(&store).unwrap();
+        fs::create_dir(store).unwrap();
         took
     }
 
