@@ -556,7 +556,7 @@ fn a_proof_that_fails_is_kept_and_refused() {
 fn a_restore_dropped_half_way_stops_everything_behind_it() {
     let shelf = Shelf::default();
     let mut text = b"COPY public.t (a) FROM stdin;\n".to_vec();
-    text.extend(hex::encode(super::noise(10_000_000)).into_bytes());
+    text.extend(hex::encode(super::noise(20_000_000)).into_bytes());
     text.extend_from_slice(b"\n\\.\n\n-- PostgreSQL database dump complete\n");
     let manifest = make(OBJECT, Format::Plain, Box::new(Text(text)), &shelf, &context()).unwrap();
     let key = secret("ops");
@@ -564,10 +564,10 @@ fn a_restore_dropped_half_way_stops_everything_behind_it() {
     let cx = context();
     let mut plain = restore::open(&manifest, &shelf, &key, &cx).unwrap();
     plain.read_exact(&mut [0; 1000]).unwrap();
-    // D4: a reader that waits holds up everything behind it.
+    // D4: a reader that waits holds up everything behind it, but for a few MiB that are unpacked ahead of it.
     std::thread::sleep(std::time::Duration::from_millis(200));
     let fetched = cx.meters.read()[0].bytes;
-    assert!(fetched < 3 << 20 && manifest.stored.bytes > 8 << 20, "{fetched} bytes fetched for a thousand");
+    assert!(fetched < 5 << 20 && manifest.stored.bytes > 16 << 20, "{fetched} bytes fetched for a thousand");
     drop(key);
     drop(plain);
     assert!(!home.exists(), "its keyring is gone with it");
