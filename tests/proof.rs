@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lifeboat::pipeline::catalogue::{self, disproven};
+use lifeboat::pipeline::catalogue;
 use lifeboat::pipeline::manifest::{Level, Manifest, Proof};
 use lifeboat::report::Kind;
 
@@ -164,7 +164,7 @@ fn a_backup_whose_dump_does_not_hold_what_is_asserted_fails_and_the_dump_is_disp
     assert!(said.contains("does not hold at L6") && said.contains("there are three orders: 2, expected 3"), "{said}");
     assert!(said.contains("nobody ordered nothing: 1 rows where there must be none"), "{said}");
     let listing = rig.engine.listing("orders", &rig.cx).unwrap();
-    let bad = disproven(&listing.dumps[0]).unwrap();
+    let bad = listing.dumps[0].disproven().unwrap();
     assert_eq!(bad.level, Level::L6);
     // Nobody's data is in what anybody may read.
     let record = serde_json::to_string(bad).unwrap();
@@ -248,7 +248,7 @@ fn all_dumps_of_a_job_are_proven_by_schedule_and_the_worst_is_the_end() {
     assert!(said.contains("does not hold at L1") && said.contains("1 of 2 dumps does not hold"), "{said}");
     let listing =
         catalogue::list(&*rig.engine.store(rig.engine.inventory().job("orders").unwrap(), &rig.cx).unwrap(), None, &rig.cx).unwrap();
-    assert_eq!(disproven(&listing.dumps[1]).map(|proof| proof.level), Some(Level::L1));
+    assert_eq!(listing.dumps[1].disproven().map(|proof| proof.level), Some(Level::L1));
     assert!(is_empty(&place(&rig)));
     let (code, _, said) = rig.run(&["verify", "--all"]);
     assert!(code == 2 && said.contains("--job"), "{said}");

@@ -16,7 +16,7 @@ use crate::run::person::Commanded;
 use crate::run::report::RunReport;
 use crate::run::{self, Live};
 use crate::runbook::plan::{Action, Check, Plan, Probe, Step, Verify, Work};
-use crate::system::postgres::kept::LONGEST;
+use crate::system::postgres::databases::check_name;
 
 /// Make a dump now.
 #[derive(Debug, Args)]
@@ -139,11 +139,7 @@ impl Restore {
     }
 
     fn one(&self, world: &World, into: &str) -> Result<Live> {
-        if into.is_empty() || into.len() > LONGEST {
-            return Err(Report::usage(format!("{into:?} cannot be the name of a database"))
-                .cause(format!("PostgreSQL takes 1 to {LONGEST} bytes, this has {}", into.len()))
-                .hint("--into NAME"));
-        }
+        check_name(into)?;
         let (job, dump) = dumps::locate(world, self.job.as_deref(), self.database.as_deref(), &self.dump, |name| {
             format!("lifeboat restore {name} --into {}", shell_words::quote(into))
         })?;

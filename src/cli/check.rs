@@ -60,7 +60,7 @@ impl Check {
         }
         let errors = problems.iter().filter(|problem| problem.is_error()).count();
         if errors > 0 {
-            plain::say(&format!("{errors} error{} in {} file{}", plural(errors), checked.len(), plural(checked.len())));
+            plain::say(&format!("{errors} error{} in {} file{}", print::plural(errors), checked.len(), print::plural(checked.len())));
             return Ok(ExitCode::from(Kind::Usage.exit_code()));
         }
         if self.online {
@@ -134,10 +134,6 @@ fn place(text: &str, key: &str, field: &str) -> Option<Range<usize>> {
         }
     }
     None
-}
-
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }
 
 /// Every runbook a configuration can run, against the names it knows.

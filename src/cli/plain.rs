@@ -9,6 +9,7 @@ use std::thread;
 use jiff::Timestamp;
 use unicode_width::UnicodeWidthStr;
 
+use super::print;
 use crate::report::Report;
 use crate::run::fact::{Answer, Entry, Fact, Proven, Question, Verdict};
 use crate::run::person::{Asking, COMMAND, Person, Said};
@@ -88,7 +89,10 @@ impl Printer {
             Fact::RunStarted { run, title, environment, production, drill, .. } => {
                 let kind = if *drill { ", a drill" } else { "" };
                 let loud = if *production { " (PRODUCTION)" } else { "" };
-                vec![format!("{title}{kind}, in {environment}{loud}"), format!("run {run}, {}", many(plan.steps.len()))]
+                vec![
+                    format!("{title}{kind}, in {environment}{loud}"),
+                    format!("run {run}, {} step{}", plan.steps.len(), print::plural(plan.steps.len())),
+                ]
             }
             Fact::Resumed { by, .. } => vec![format!("resumed by {by}")],
             Fact::StepStarted { step, title, attempt } => {
@@ -126,10 +130,6 @@ impl Printer {
     fn took(&self, at: Timestamp) -> String {
         time(self.step_started.map_or(0.0, |start| at.duration_since(start).as_secs_f64()))
     }
-}
-
-fn many(steps: usize) -> String {
-    if steps == 1 { "1 step".into() } else { format!("{steps} steps") }
 }
 
 fn proven_word(how: Proven) -> &'static str {

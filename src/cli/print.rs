@@ -44,6 +44,11 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> Result<()> {
     Ok(())
 }
 
+/// What a word of English ends in, for so many.
+pub fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
 /// `12 B`, `3.4 MB`: powers of 1000.
 #[expect(clippy::cast_precision_loss, reason = "a size for people")]
 pub fn size(bytes: u64) -> String {

@@ -262,7 +262,7 @@ impl Listing {
             let at = dump.manifest.snapshot_at;
             if at.duration_since(now) > CLOCK_TOLERANCE {
                 passed.push((at, format!("{}: its data is from the future ({at})", dump.manifest.object)));
-            } else if let Some(proof) = disproven(dump) {
+            } else if let Some(proof) = dump.disproven() {
                 let reason = show(proof.reason.as_deref().unwrap_or("it did not hold"));
                 passed.push((at, format!("{}: disproven at {} ({reason})", dump.manifest.object, proof.level)));
             } else if let Some(reason) = shrunk(&dump.manifest, self.before(dump)) {
@@ -300,7 +300,7 @@ impl Listing {
 
     /// The dumps before this one that no proof speaks against, newest first.
     pub fn before<'a>(&'a self, dump: &'a Dump) -> impl Iterator<Item = &'a Manifest> {
-        let earlier = |other: &&Dump| other.manifest.snapshot_at < dump.manifest.snapshot_at && disproven(other).is_none();
+        let earlier = |other: &&Dump| other.manifest.snapshot_at < dump.manifest.snapshot_at && other.disproven().is_none();
         self.dumps.iter().filter(earlier).map(|dump| &dump.manifest)
     }
 
@@ -379,11 +379,6 @@ impl Listing {
         }
         Err(unknown(name, self.bare.contains(name), self.dumps.iter().map(|dump| dump.manifest.object.as_str())))
     }
-}
-
-/// The failed proof that speaks against a dump, as [`Dump::disproven`] has it.
-pub fn disproven(dump: &Dump) -> Option<&Proof> {
-    dump.disproven()
 }
 
 impl Problem {

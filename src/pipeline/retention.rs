@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::catalogue::{CLOCK_TOLERANCE, Listing, Problem, disproven};
+use super::catalogue::{CLOCK_TOLERANCE, Listing, Problem};
 use super::history::shrunk;
 use super::manifest::{Dump, Level, MANIFEST_SUFFIX, PROOF_INFIX};
 use super::show;
@@ -124,7 +124,7 @@ pub fn decide<'a>(listing: &'a Listing, job: &str, policy: &Policy, now: Timesta
 
 /// `dumps` newest first.
 fn of_a_database<'a>(database: &str, dumps: &[&'a Dump], policy: &Policy) -> Result<Vec<Verdict<'a>>> {
-    let good: Vec<&Dump> = dumps.iter().copied().filter(|dump| disproven(dump).is_none()).collect();
+    let good: Vec<&Dump> = dumps.iter().copied().filter(|dump| dump.disproven().is_none()).collect();
     let Some(newest) = good.first() else {
         return Err(frozen(format!("no dump of {} is good", show(database))).hint("lifeboat dumps"));
     };
@@ -154,7 +154,7 @@ fn of_a_database<'a>(database: &str, dumps: &[&'a Dump], policy: &Policy) -> Res
             reasons.insert(Reason::Young);
         }
         // One that was disproven takes no good one's place.
-        if disproven(dump).is_some() {
+        if dump.disproven().is_some() {
             return Verdict { dump, reasons };
         }
         if dump.manifest.id == newest.manifest.id {

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
-use lifeboat::pipeline::catalogue::{Listing, Selector, disproven};
+use lifeboat::pipeline::catalogue::{Listing, Selector};
 use lifeboat::pipeline::chosen::Chosen;
 use lifeboat::pipeline::inspect::custom::{self, Entry};
 use lifeboat::pipeline::inspect::outline::{Column, Outline, Rows, Wish, harmless, masked};
@@ -251,7 +251,7 @@ pub fn manifests(bytes: &[u8]) -> usize {
     found.dumps.sort_by_key(|dump| std::cmp::Reverse((dump.manifest.snapshot_at, dump.manifest.ended_at)));
     for picked in [Selector::Latest, Selector::Before(now())] {
         match found.pick(&picked, None, Some(SignedDuration::from_hours(24)), now()) {
-            Ok(picked) => assert!(disproven(picked.dump).is_none()),
+            Ok(picked) => assert!(picked.dump.disproven().is_none()),
             Err(report) => is_discreet(&report),
         }
     }
@@ -353,12 +353,12 @@ fn judge(found: &Listing, job: &str, policy: &Policy) -> Option<usize> {
     let own: Vec<&Dump> = found.dumps.iter().filter(|dump| dump.manifest.job == job).collect();
     assert_eq!(verdicts.len(), own.len(), "each is judged once, and no other");
     let left: Vec<&Dump> = verdicts.iter().filter(|verdict| !verdict.may_go()).map(|verdict| verdict.dump).collect();
-    let is_proven = |dump: &&&Dump| disproven(dump).is_none() && dump.proven().is_some_and(|proof| proof.level >= policy.proof);
+    let is_proven = |dump: &&&Dump| dump.disproven().is_none() && dump.proven().is_some_and(|proof| proof.level >= policy.proof);
     for one in &own {
         let database = one.manifest.database();
         let of_it = |dump: &&&Dump| dump.manifest.database() == database;
         assert!(left.iter().filter(of_it).filter(is_proven).count() >= policy.verified, "of {database:?}");
-        let good = own.iter().filter(of_it).filter(|dump| disproven(dump).is_none());
+        let good = own.iter().filter(of_it).filter(|dump| dump.disproven().is_none());
         let newest = good.map(|dump| dump.manifest.snapshot_at).max().unwrap();
         assert!(left.iter().filter(of_it).any(|dump| dump.manifest.snapshot_at == newest), "of {database:?}");
     }

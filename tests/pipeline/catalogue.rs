@@ -1,7 +1,7 @@
 //! Listing, choosing and sweeping.
 
 use jiff::{SignedDuration, Timestamp, ToSpan};
-use lifeboat::pipeline::catalogue::{Selector, disproven, find, list, sweep};
+use lifeboat::pipeline::catalogue::{Selector, find, list, sweep};
 use lifeboat::pipeline::manifest::{Compression, Digest, Format, Level, Manifest, Origin, Proof, SchemaCount, TableCount};
 use lifeboat::pipeline::verify;
 use lifeboat::port::{Store, Unfinished};
@@ -185,7 +185,7 @@ fn latest_passes_over_what_was_disproven_and_what_comes_from_the_future() {
     assert_eq!(picked.passed_over.len(), 2);
     assert!(picked.passed_over[0].contains("from the future") && picked.passed_over[1].contains("disproven at L1 (cut)"));
     let found = find(&shelf, "bad.sql.gz.gpg", &context()).unwrap();
-    assert_eq!(disproven(&found).unwrap().level, Level::L1);
+    assert_eq!(found.disproven().unwrap().level, Level::L1);
     // Before an instant: the newest good one.
     let at = Selector::parse("before:2026-03-08T00:00:00Z").unwrap();
     assert_eq!(listing.pick(&at, None, None, now()).unwrap().dump.manifest.object, "old.sql.gz.gpg");

@@ -213,7 +213,7 @@ proptest! {
             let left: Vec<&Dump> = verdicts.iter().filter(|verdict| !verdict.may_go()).map(|verdict| verdict.dump).collect();
             let proven = left.iter().filter(|dump| dump.proven().is_some_and(|proof| proof.level >= policy.proof)).count();
             prop_assert!(own.is_empty() || proven >= policy.verified);
-            let newest = own.iter().filter(|dump| disproven(dump).is_none()).max_by_key(|dump| dump.manifest.snapshot_at);
+            let newest = own.iter().filter(|dump| dump.disproven().is_none()).max_by_key(|dump| dump.manifest.snapshot_at);
             prop_assert!(newest.is_none_or(|newest| left.iter().any(|dump| dump.manifest.id == newest.manifest.id)));
         }
     }

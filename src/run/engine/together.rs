@@ -10,7 +10,7 @@ use crate::pipeline::{restore, roles};
 use crate::port::Context;
 use crate::report::{Report, Result};
 use crate::system::postgres::Postgres;
-use crate::system::postgres::kept::LONGEST;
+use crate::system::postgres::databases::check_name;
 
 /// Most bytes of a dump of globals: a hundred thousand roles fit.
 const GLOBALS: u64 = 64 << 20;
@@ -65,10 +65,7 @@ impl Engine {
         let mut wanted = Vec::new();
         for (database, manifest) in &members {
             let into = names.name(database);
-            if into.len() > LONGEST {
-                return Err(Report::usage(format!("{into:?} is too long for the name of a database"))
-                    .hint("--suffix, --prefix: at most 63 bytes with the name"));
-            }
+            check_name(&into).map_err(|report| report.hint("with --suffix and --prefix"))?;
             // Taken up again after a kill: what this very dump was restored into to its end is done.
             if postgres.is_restored_from(&manifest.object, &into, cx)? {
                 cx.log.say("restore", &format!("{into} is there already, from {}", manifest.object));

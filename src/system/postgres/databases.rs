@@ -1,14 +1,34 @@
 //! Which databases of a server a job means: names and patterns against what is there.
 
 use serde::Deserialize;
+use tokio_postgres::Client;
 use wildmatch::WildMatch;
 
+use super::explain_sql;
 use super::session::Session;
 use crate::port::Context;
 use crate::report::{Explain, Report, Result};
 
 /// The comment of every database that lifeboat restored, keeps or is restoring begins with this, until a swap makes it the live one.
 pub const MARK: &str = "lifeboat: ";
+
+/// Names of databases have so many bytes at most (`NAMEDATALEN`).
+pub const LONGEST: usize = 63;
+
+/// A name that PostgreSQL takes as it is; `Kind::Usage` where it would be refused, or cut.
+pub fn check_name(name: &str) -> Result<()> {
+    if (1..=LONGEST).contains(&name.len()) && !name.contains(char::is_control) {
+        return Ok(());
+    }
+    Err(Report::usage(format!("{name:?} cannot be the name of a database")).hint(format!("1 to {LONGEST} bytes, no control characters")))
+}
+
+/// The comment of a database, empty where it has none; nothing where there is no such database.
+pub(super) async fn comment(client: &Client, database: &str) -> Result<Option<String>> {
+    let query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1";
+    let row = client.query_opt(query, &[&database]).await.map_err(|error| explain_sql(&error, database))?;
+    Ok(row.map(|row| row.get(0)))
+}
 
 /// Names, or patterns in which `*` is any text and `?` any character.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

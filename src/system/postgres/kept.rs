@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_postgres::Client;
 
-use super::databases::MARK;
+use super::databases::{LONGEST, MARK, comment};
 use super::{Postgres, explain_sql};
 use crate::port::Context;
 use crate::report::{Explain, Report, Result};
@@ -16,9 +16,6 @@ use crate::report::{Explain, Report, Result};
 /// The comment of a database that was put aside begins with this; what follows is a [`Mark`] in JSON, so that no name can be taken for a date,
 /// or `until`, a day and whatever a runbook writes after it.
 const KEPT: &str = "lifeboat: kept ";
-
-/// Names of databases have so many bytes (`NAMEDATALEN`).
-pub const LONGEST: usize = 63;
 
 /// What was written before there were dates, and what pulls wrote: read, no longer written.
 const WITHOUT_DATE: &str = "lifeboat: was ";
@@ -170,11 +167,9 @@ impl Postgres {
     pub fn was_kept(&self, name: &str, live: &str, cx: &Context) -> Result<()> {
         let comment = cx.wait(async {
             let client = self.connect(&self.settings.maintenance, cx).await?;
-            let query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1";
-            let row = client.query_opt(query, &[&name]).await.map_err(|error| explain_sql(&error, name))?;
-            Ok(row.map_or_else(String::new, |row| row.get::<_, String>(0)))
+            comment(&client, name).await
         })?;
-        match read(&comment) {
+        match read(&comment.unwrap_or_default()) {
             Some((_, Some(mark))) if mark.was != live => {
                 Err(Report::refused(format!("database {name:?} was {:?} before it was put aside, not {live:?}", mark.was))
                     .hint("lifeboat kept"))
@@ -210,12 +205,10 @@ impl Postgres {
     }
 
     async fn judge(&self, client: &Client, name: &str, early: bool, now: Timestamp) -> Result<()> {
-        let query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1";
-        let row = client.query_opt(query, &[&name]).await.map_err(|error| explain_sql(&error, name))?;
         let missing = || Report::refused(format!("there is no database {name:?} on {}", self.describe())).hint("lifeboat kept");
-        let row = row.ok_or_else(missing)?;
+        let comment = comment(client, name).await?.ok_or_else(missing)?;
         let live = name == self.settings.database || name == self.settings.maintenance;
-        let Some((until, mark)) = read(row.get(0)).filter(|_| !live) else {
+        let Some((until, mark)) = read(&comment).filter(|_| !live) else {
             let words = if live { "is in use" } else { "was not put aside by a swap" };
             return Err(Report::refused(format!("database {name:?} {words}: it is not dropped here")).hint("lifeboat kept"));
         };

@@ -15,6 +15,7 @@ use tokio_postgres::Client;
 
 use super::access::{self, Missing, create_roles, drop_roles, lacking};
 use super::clients::Clients;
+use super::databases::{MARK, comment};
 use super::{Postgres, explain_sql, identity, is_superuser};
 use crate::port::access::Access;
 use crate::port::{Context, Rows, Stream};
@@ -184,9 +185,7 @@ impl Postgres {
     pub fn is_restored_from(&self, dump: &str, database: &str, cx: &Context) -> Result<bool> {
         cx.wait(async {
             let client = self.connect(&self.settings.maintenance, cx).await?;
-            let query = "SELECT starts_with(shobj_description(oid, 'pg_database'), $2) FROM pg_database WHERE datname = $1";
-            let row = client.query_opt(query, &[&database, &restored_from(dump)]).await.map_err(|error| explain_sql(&error, database))?;
-            Ok(row.and_then(|row| row.get(0)).unwrap_or(false))
+            Ok(comment(&client, database).await?.is_some_and(|comment| comment.starts_with(&restored_from(dump))))
         })
     }
 
@@ -194,9 +193,7 @@ impl Postgres {
     pub fn restored_in_part(&self, dump: &str, database: &str, cx: &Context) -> Result<Option<u64>> {
         cx.wait(async {
             let client = self.connect(&self.settings.maintenance, cx).await?;
-            let query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1";
-            let row = client.query_opt(query, &[&database]).await.map_err(|error| explain_sql(&error, database))?;
-            Ok(row.and_then(|row| left_out(row.get(0), dump)))
+            Ok(comment(&client, database).await?.and_then(|comment| left_out(&comment, dump)))
         })
     }
 
@@ -269,16 +266,13 @@ impl Postgres {
         if unfinished(client).await?.iter().any(|left| left == name) {
             return drop_database(client, name).await;
         }
-        let query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1";
-        let taken = client.query_opt(query, &[&name]).await.map_err(|error| explain_sql(&error, name))?;
-        let Some(taken) = taken else { return Ok(()) };
+        let Some(comment) = comment(client, name).await? else { return Ok(()) };
         let refused = Report::refused(format!("database {name:?} exists already on {}", self.describe()))
             .hint("restore into a name that is not taken; a restore never writes into an existing database");
-        let comment = taken.get::<_, Option<String>>(0).unwrap_or_default();
         if !comment.starts_with(RESTORED) {
             return Err(refused);
         }
-        let mark = comment.trim_start_matches("lifeboat: ");
+        let mark = comment.trim_start_matches(MARK);
         Err(refused.cause(format!("it was {mark}")).hint(format!("where nobody needs it: dropdb {}", shell_words::quote(name))))
     }
 
@@ -334,9 +328,7 @@ impl Postgres {
     pub fn discard(&self, name: &str, cx: &Context) -> Result<()> {
         cx.wait(async {
             let client = self.connect(&self.settings.maintenance, cx).await?;
-            let query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1";
-            let row = client.query_opt(query, &[&name]).await.map_err(|error| explain_sql(&error, name))?;
-            match row.map(|row| row.get::<_, String>(0)) {
+            match comment(&client, name).await? {
                 None => Ok(()),
                 Some(comment) if comment.starts_with(UNFINISHED) || comment.starts_with(RESTORED) => drop_database(&client, name).await,
                 Some(_) => Err(Report::refused(format!("database {name:?} on {} was not made by a restore", self.describe()))

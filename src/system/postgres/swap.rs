@@ -10,7 +10,7 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::kept::LONGEST;
+use super::databases::{check_name, comment};
 use super::restore::{RESTORED, RESTORED_IN_PART, UNFINISHED};
 use super::{Postgres, explain_sql};
 use crate::port::Context;
@@ -47,10 +47,7 @@ impl<'a> Swap<'a> {
     /// Three names that PostgreSQL takes as they are, none of them twice.
     fn check(self, maintenance: &str) -> Result<()> {
         let names = [self.live, self.staged, self.keep_as];
-        if let Some(name) = names.iter().find(|name| !(1..=LONGEST).contains(&name.len()) || name.contains(char::is_control)) {
-            return Err(Report::usage(format!("{name:?} cannot be the name of a database"))
-                .hint(format!("1 to {LONGEST} bytes, no control characters")));
-        }
+        names.iter().try_for_each(|name| check_name(name))?;
         if let Some(twice) = names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name)) {
             return Err(Report::usage(format!(
                 "{twice:?} cannot be two of the three: the live database, the one that takes its name, what the old one is called then"
@@ -75,9 +72,7 @@ impl Postgres {
     pub fn origin(&self, database: &str, cx: &Context) -> Result<Option<Origin>> {
         cx.wait(async {
             let client = self.connect(&self.settings.maintenance, cx).await?;
-            let query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = $1";
-            let row = client.query_opt(query, &[&database]).await.map_err(|error| explain_sql(&error, database))?;
-            Ok(row.and_then(|row| Origin::read(row.get(0))))
+            Ok(comment(&client, database).await?.and_then(|comment| Origin::read(&comment)))
         })
     }
 

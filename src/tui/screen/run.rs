@@ -301,11 +301,11 @@ fn standing(model: &Model, run: &Followed, at: usize, step: &Step, state: &StepS
     if step.danger.is_some() && !state.status.is_over() {
         words.push("dangerous".into());
     }
-    let mut lines = items(&words, columns.saturating_sub(2)).into_iter().enumerate().map(|(row, words)| {
+    let row = |(row, words)| {
         let sign = if row == 0 { format!("{sign} ") } else { "  ".into() };
         Line::from(vec![Span::styled(sign, ink), Span::styled(words, theme.dim)])
-    });
-    let mut lines: Vec<Line<'static>> = lines.by_ref().collect();
+    };
+    let mut lines: Vec<Line<'static>> = items(&words, columns.saturating_sub(2)).into_iter().enumerate().map(row).collect();
     if let Some(note) = state.note.as_ref().filter(|_| matches!(state.status, Status::Skipped | Status::Overridden)) {
         lines.extend(wrap(&[Span::styled(format!("  {}", clean(note)), theme.warn)], columns, 2));
     }
